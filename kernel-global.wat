@@ -1,0 +1,73 @@
+;; What Rust can't declare: the global that carries the host's context, and the kernel's registers.
+;;
+;; In globals the registers lie where no store reaches them, need no initialisation on the first call, and cost one
+;; instruction. wasm-merge joins this module with the compiled crate, wasm-opt inlines the accessors to plain
+;; global.get and global.set, and all exports but extism_context go. src/machine.rs says what each register is; a
+;; test compares the initial values.
+(module
+  (global (export "extism_context") (mut externref) (ref.null extern))
+
+  (global $island (mut i64) (i64.const 40))
+  (func (export "__island") (result i64) (global.get $island))
+  (func (export "__set_island") (param i64) (global.set $island (local.get 0)))
+
+  (global $span (mut i64) (i64.const 0))
+  (func (export "__span") (result i64) (global.get $span))
+  (func (export "__set_span") (param i64) (global.set $span (local.get 0)))
+
+  (global $dirty (mut i64) (i64.const 0))
+  (func (export "__dirty") (result i64) (global.get $dirty))
+  (func (export "__set_dirty") (param i64) (global.set $dirty (local.get 0)))
+
+  (global $owned (mut i64) (i64.const 65536))
+  (func (export "__owned") (result i64) (global.get $owned))
+  (func (export "__set_owned") (param i64) (global.set $owned (local.get 0)))
+
+  (global $gap_start (mut i64) (i64.const 0))
+  (func (export "__gap_start") (result i64) (global.get $gap_start))
+  (func (export "__set_gap_start") (param i64) (global.set $gap_start (local.get 0)))
+
+  (global $gap_end (mut i64) (i64.const 0))
+  (func (export "__gap_end") (result i64) (global.get $gap_end))
+  (func (export "__set_gap_end") (param i64) (global.set $gap_end (local.get 0)))
+
+  (global $floor (mut i32) (i32.const 65496))
+  (func (export "__floor") (result i32) (global.get $floor))
+  (func (export "__set_floor") (param i32) (global.set $floor (local.get 0)))
+
+  (global $top (mut i32) (i32.const 65496))
+  (func (export "__top") (result i32) (global.get $top))
+  (func (export "__set_top") (param i32) (global.set $top (local.get 0)))
+
+  (global $last (mut i32) (i32.const 0))
+  (func (export "__last") (result i32) (global.get $last))
+  (func (export "__set_last") (param i32) (global.set $last (local.get 0)))
+
+  (global $tail (mut i32) (i32.const 8))
+  (func (export "__tail") (result i32) (global.get $tail))
+  (func (export "__set_tail") (param i32) (global.set $tail (local.get 0)))
+
+  (global $clock (mut i32) (i32.const 0))
+  (func (export "__clock") (result i32) (global.get $clock))
+  (func (export "__set_clock") (param i32) (global.set $clock (local.get 0)))
+
+  (global $input_offset (mut i64) (i64.const 0))
+  (func (export "__input_offset") (result i64) (global.get $input_offset))
+  (func (export "__set_input_offset") (param i64) (global.set $input_offset (local.get 0)))
+
+  (global $input_length (mut i64) (i64.const 0))
+  (func (export "__input_length") (result i64) (global.get $input_length))
+  (func (export "__set_input_length") (param i64) (global.set $input_length (local.get 0)))
+
+  (global $output_offset (mut i64) (i64.const 0))
+  (func (export "__output_offset") (result i64) (global.get $output_offset))
+  (func (export "__set_output_offset") (param i64) (global.set $output_offset (local.get 0)))
+
+  (global $output_length (mut i64) (i64.const 0))
+  (func (export "__output_length") (result i64) (global.get $output_length))
+  (func (export "__set_output_length") (param i64) (global.set $output_length (local.get 0)))
+
+  (global $error (mut i64) (i64.const 0))
+  (func (export "__error") (result i64) (global.get $error))
+  (func (export "__set_error") (param i64) (global.set $error (local.get 0)))
+)

@@ -1,0 +1,71 @@
+//! Loads and stores by plugins: any byte of the heap, and nothing else.
+
+use super::{BASE, Kernel};
+use crate::machine::Machine;
+
+impl<M: Machine> Kernel<M> {
+    /// The byte at `offset`, 0..=255; 0 if it lies outside of the heap.
+    #[inline(always)]
+    pub fn load_u8(&self, offset: u64) -> u32 {
+        if self.is_common(offset) || self.in_heap(offset, 1) {
+            self.machine.load8(offset as u32).into()
+        } else {
+            0
+        }
+    }
+
+    /// The eight bytes at `offset`, little endian, at any alignment; 0 if any of them lies outside of the heap.
+    #[inline(always)]
+    pub fn load_u64(&self, offset: u64) -> u64 {
+        if self.is_common(offset) || self.in_heap(offset, 8) {
+            self.machine.load64(offset as u32, 0)
+        } else {
+            0
+        }
+    }
+
+    /// Stores the low 8 bits of `value` at `offset`; does nothing if that lies outside of the heap.
+    #[inline(always)]
+    pub fn store_u8(&mut self, offset: u64, value: u32) {
+        if self.is_common(offset) || self.reach(offset, 1) {
+            self.machine.store8(offset as u32, value as u8);
+        }
+    }
+
+    /// Stores eight bytes at `offset`, little endian, at any alignment; does nothing if any of them lies outside of
+    /// the heap.
+    #[inline(always)]
+    pub fn store_u64(&mut self, offset: u64, value: u64) {
+        if self.is_common(offset) || self.reach(offset, 8) {
+            self.machine.store64(offset as u32, 0, value);
+        }
+    }
+
+    /// The common case of an access of at most eight bytes: it begins below the frontier, so it
+    /// ends below frontier and guard, which is heap, and which `reset` zeroes.
+    #[inline(always)]
+    pub(super) fn is_common(&self, offset: u64) -> bool {
+        offset.wrapping_sub(self.machine.island()) < self.machine.span()
+    }
+
+    /// The rare case of a store: in an earlier island, or an overrun into fresh space, which `reset` must zero.
+    fn reach(&mut self, offset: u64, length: u64) -> bool {
+        let inside = self.in_heap(offset, length);
+        if inside {
+            let dirty = self.machine.dirty().max(offset + length);
+            self.machine.set_dirty(dirty);
+        }
+        inside
+    }
+
+    /// Whether `length` bytes from `offset`, and in any case the first, lie in the heap: above the kernel's low memory, below
+    /// its records, and in no gap.
+    pub(super) fn in_heap(&self, offset: u64, length: u64) -> bool {
+        let floor = u64::from(self.machine.floor());
+        let length = length.max(1);
+        if offset < BASE || offset >= floor || length > floor - offset {
+            return false;
+        }
+        offset >= self.machine.gap_end() || offset + length <= self.machine.gap_start()
+    }
+}

@@ -1,0 +1,85 @@
+//! The kernel's logic, over any [`Machine`].
+//!
+//! # The memory
+//!
+//! ```text
+//! 0    8                       frontier                    first            top    end
+//! | -- | block | block | block | fresh, never handed out   | record | record | -- |
+//!      |  data grows up  ->    |                           |  <- records grow down
+//!
+//! block:   | hint, 8 bytes | data, the asked length rounded up to 8 bytes |
+//!                          ^ the handle: a multiple of 8, at least 16
+//! ```
+//!
+//! * **Data is one interval**, so a load or store is checked by one subtraction and one comparison
+//!   (module `access`).
+//! * **What is trusted about a block lies in its record** (module `records`), which no store reaches. The hint in
+//!   front of the data holds the record's slot, and counts only if the record points back.
+//! * **Freed blocks wait in a queue**, untouched; only when fresh space is used up are they merged and filed in a
+//!   tree by size and age (module `free_space`), so that the longest-freed region that fits is found in at
+//!   most 64 steps.
+//! * **The frontier only rises** until `reset` (module `heap`): fresh space first, then freed, then growth.
+//!
+//! If somebody else has grown the memory (WAMR puts its own heap behind our first page), the data continues behind
+//! their pages: a *gap*. The data then is two or three *islands*, and the records always lie at the end of the last.
+
+mod access;
+mod free_space;
+mod heap;
+mod io;
+mod records;
+
+use crate::machine::Machine;
+
+/// Bytes of a WebAssembly page.
+const PAGE: u64 = 65536;
+/// The lowest byte that is ever zeroed: address 0 means "none".
+const LOWEST: u64 = 8;
+/// The first byte of the heap.
+const BASE: u64 = free_space::LOW_MEMORY as u64;
+/// Bytes in front of a block's data that lead to its record.
+const HINT: u64 = 8;
+/// Bytes kept free between data and whatever follows, so that an eight-byte store that begins below the frontier
+/// stays inside the heap.
+const GUARD: u64 = 8;
+/// Bytes at the end of memory that are never used, so that sums of addresses stay below 2^32, and a record read
+/// at any address below the top lies in the memory.
+const MARGIN: u64 = 24;
+/// Bytes of the largest memory: no block is that long.
+const MOST: u64 = 1 << 32;
+
+/// The kernel over a machine `M`: one method for each export, with the export's types.
+///
+/// ```
+/// use extism_kernel::{Kernel, NativeMachine};
+///
+/// let mut kernel = Kernel::new(NativeMachine::default());
+/// let handle = kernel.alloc(5);
+/// kernel.store_u8(handle, b'h'.into());
+/// assert_eq!(kernel.length(handle), 5);
+/// assert_eq!(kernel.load_u8(handle), b'h'.into());
+/// kernel.free(handle);
+/// assert_eq!(kernel.length(handle), 0);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Kernel<M> {
+    machine: M,
+}
+
+impl<M: Machine> Kernel<M> {
+    /// A kernel over a machine whose registers and memory are fresh.
+    #[inline(always)]
+    pub const fn new(machine: M) -> Self {
+        Self { machine }
+    }
+
+    /// The machine underneath.
+    pub const fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The machine underneath, to write into its memory as a host does.
+    pub const fn machine_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+}

@@ -1,0 +1,213 @@
+//! Records: all that is trusted about blocks.
+//!
+//! ```text
+//! record, 24 bytes:  0 address | state   4 length or age   8 previous   12 next   16 after   20 before
+//! ```
+//!
+//! A record is named by its own address. The records fill `floor..top` at the end of the memory without holes. An
+//! address of one that was read from memory is used only if it lies there or in the low memory (`checked`), so that even a
+//! memory that a host has scribbled over leads to no access outside of it. 0 means "none".
+
+use super::free_space::LOW_MEMORY;
+use super::{HINT, Kernel};
+use crate::machine::Machine;
+
+/// Bytes of a record: with the hint 32 bytes a block.
+pub(super) const RECORD: u32 = 24;
+
+/// Free: the next record in its list, or the list itself.
+pub(super) const AFTER: u32 = 16;
+/// Free: the record before it in its list, or the list itself.
+pub(super) const BEFORE: u32 = 20;
+/// The block's address, a multiple of 8, and in its low 3 bits the block's state.
+pub(super) const ADDRESS: u32 = 0;
+/// Live: the exact length asked for in bytes; 0 for a gap. Filed: the age, lower is older.
+pub(super) const LENGTH: u32 = 4;
+/// The record of the block below in memory.
+pub(super) const PREVIOUS: u32 = 8;
+/// The record of the block above in memory.
+pub(super) const NEXT: u32 = 12;
+
+/// Owned by the plugin or the host: address and state together are the handle itself.
+pub(super) const LIVE: u32 = 0;
+/// Freed, and in the list of those that wait to be filed.
+pub(super) const WAITING: u32 = 1;
+/// Free, merged with its neighbours, and in the list of its size.
+pub(super) const FILED: u32 = 2;
+/// The bits of an address that hold the state.
+const STATE: u32 = 7;
+
+/// Two words as they lie in memory.
+#[inline(always)]
+pub(super) fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+impl<M: Machine> Kernel<M> {
+    /// The record's address if one can be there, or an address in the low memory, else 0.
+    pub(super) fn checked(&self, record: u32) -> u32 {
+        let floor = self.machine.floor();
+        if record < LOW_MEMORY || record.wrapping_sub(floor) < self.machine.top() - floor {
+            record
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn get(&self, record: u32, field: u32) -> u32 {
+        self.machine.load32(record, field)
+    }
+
+    pub(super) fn set(&mut self, record: u32, field: u32, value: u32) {
+        self.machine.store32(record, field, value);
+    }
+
+    /// A field that holds a record's address.
+    pub(super) fn link(&self, record: u32, field: u32) -> u32 {
+        self.checked(self.get(record, field))
+    }
+
+    pub(super) fn address(&self, record: u32) -> u32 {
+        self.get(record, ADDRESS) & !STATE
+    }
+
+    pub(super) fn state(&self, record: u32) -> u32 {
+        self.get(record, ADDRESS) & STATE
+    }
+
+    /// Bytes of data that the block has room for: up to its neighbour's hint, or to the frontier.
+    pub(super) fn capacity(&self, record: u32) -> u32 {
+        let next = self.link(record, NEXT);
+        let end = if next == 0 {
+            self.frontier() as u32
+        } else {
+            self.address(next).wrapping_sub(HINT as u32)
+        };
+        end.wrapping_sub(self.address(record))
+    }
+
+    /// The record of the live block that starts exactly at `handle`, or 0.
+    ///
+    /// The hint may hold anything, since plugins can write it: it counts only if it leads to a record that says that a
+    /// live block starts right here. It can't lead into the middle of records: of the words at multiples of 8
+    /// all but `address` hold places in the table or in low memory, and those are no handles.
+    #[inline(never)]
+    pub(super) fn find(&self, handle: u64) -> u32 {
+        if !self.is_common(handle) && !self.in_heap(handle, 1) {
+            return 0;
+        }
+        let record = self.machine.load32(handle as u32 - HINT as u32, 0);
+        if (record | handle as u32) & 7 == 0
+            && record >= self.machine.floor()
+            && record < self.machine.top()
+            && self.machine.load32(record, ADDRESS) == handle as u32
+        {
+            record
+        } else {
+            0
+        }
+    }
+
+    /// Adds the record of a block that lies between the blocks `previous` and `next` (0: the heap's ends).
+    ///
+    /// There must be room for it below the floor.
+    #[inline(always)]
+    pub(super) fn add_record(
+        &mut self,
+        address: u32,
+        length: u32,
+        previous: u32,
+        next: u32,
+    ) -> u32 {
+        let record = self.machine.floor() - RECORD;
+        // Before the record is written, so that a reset after an interruption zeroes it.
+        self.machine.set_floor(record);
+        self.set(record, ADDRESS, address);
+        self.set(record, LENGTH, length);
+        self.machine.store64(record, PREVIOUS, pair(previous, next));
+        // For none this writes at NEXT in the unused low memory, which nobody reads.
+        self.machine.store32(previous, NEXT, record);
+        self.join(record, next);
+        record
+    }
+
+    /// Tells the block above, or the register that stands for the frontier, that `record` lies below it.
+    #[inline(always)]
+    fn join(&mut self, record: u32, next: u32) {
+        if next == 0 {
+            self.machine.set_last(record);
+        } else {
+            self.machine.store32(next, PREVIOUS, record);
+        }
+    }
+
+    /// Merges a free block with the one right behind it, and returns the record of the whole, which may have moved.
+    pub(super) fn absorb(&mut self, kept: u32, gone: u32) -> u32 {
+        let next = self.link(gone, NEXT);
+        self.set(kept, NEXT, next);
+        self.join(kept, next);
+        let moved = kept == self.machine.floor();
+        self.give_up(gone);
+        if moved { gone } else { kept }
+    }
+
+    /// Gives up a record that nothing leads to. The lowest one takes its place, so that the table has no holes.
+    pub(super) fn give_up(&mut self, record: u32) {
+        let lowest = self.machine.floor();
+        self.move_record(lowest, record);
+        self.machine.set_floor(lowest + RECORD);
+    }
+
+    /// Moves a record to a place that is not in use, zeroes its old one, and mends what leads to it.
+    fn move_record(&mut self, from: u32, to: u32) {
+        let state = self.state(from);
+        if state == FILED {
+            let cell = self.cell_of(from);
+            if self.link(cell, 0) == from {
+                self.set(cell, 0, to);
+            }
+        }
+        let mut word = 0;
+        while word < RECORD {
+            let value = self.machine.load64(from + word, 0);
+            self.machine.store64(from + word, 0, 0);
+            if from != to {
+                self.machine.store64(to + word, 0, value);
+            }
+            word += 8;
+        }
+        if from == to {
+            return;
+        }
+        let previous = self.link(to, PREVIOUS);
+        self.set(previous, NEXT, to);
+        let next = self.link(to, NEXT);
+        self.join(to, next);
+        if state == LIVE {
+            let hint = u64::from(self.address(to)).wrapping_sub(HINT);
+            // Not so for a gap, nor after a host has scribbled over the records.
+            if self.in_heap(hint, HINT) {
+                self.machine.store32(hint as u32, 0, to);
+            }
+        } else if state == WAITING {
+            let (after, before) = (self.link(to, AFTER), self.link(to, BEFORE));
+            self.set(after, BEFORE, to);
+            self.set(before, AFTER, to);
+            if self.machine.tail() == from {
+                self.machine.set_tail(to);
+            }
+        }
+    }
+
+    /// Moves the records to the new top: those that are in the way, so at most as many as the new pages hold.
+    pub(super) fn raise_records(&mut self, old_top: u32) {
+        let (floor, top) = (self.machine.floor(), self.machine.top());
+        let (rise, length) = (top - old_top, old_top - floor);
+        let mut record = floor;
+        while record < floor + rise.min(length) {
+            self.move_record(record, record + rise.max(length));
+            record += RECORD;
+        }
+        self.machine.set_floor(floor + rise);
+    }
+}

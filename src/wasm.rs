@@ -1,0 +1,133 @@
+//! The machine that ships: the module's own memory, the globals of `kernel-global.wat`, and the exports.
+
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use core::arch::wasm32::{memory_grow, memory_size};
+
+/// Loads, at any alignment, from the linear memory.
+macro_rules! load {
+    ($type:ty, $address:expr, $field:expr) => {
+        // SAFETY: the kernel checks every address against the size of the memory before it comes here, never
+        // uses address 0, and keeps no Rust object in the memory, so no reference is invalidated. The sum with the
+        // field doesn't wrap. Were an address outside, the engine would trap: linear memory has no other failure.
+        unsafe {
+            ($address as usize as *const u8)
+                .add($field as usize)
+                .cast::<$type>()
+                .read_unaligned()
+        }
+    };
+}
+
+/// Stores, at any alignment, into the linear memory.
+macro_rules! store {
+    ($type:ty, $address:expr, $field:expr, $value:expr) => {
+        // SAFETY: as for `load!`.
+        unsafe {
+            ($address as usize as *mut u8)
+                .add($field as usize)
+                .cast::<$type>()
+                .write_unaligned($value)
+        }
+    };
+}
+
+struct Wasm;
+
+impl Machine for Wasm {
+    #[inline(always)]
+    fn load8(&self, address: u32) -> u8 {
+        load!(u8, address, 0)
+    }
+    #[inline(always)]
+    fn load32(&self, address: u32, field: u32) -> u32 {
+        load!(u32, address, field)
+    }
+    #[inline(always)]
+    fn load64(&self, address: u32, field: u32) -> u64 {
+        load!(u64, address, field)
+    }
+    #[inline(always)]
+    fn store8(&mut self, address: u32, value: u8) {
+        store!(u8, address, 0, value);
+    }
+    #[inline(always)]
+    fn store32(&mut self, address: u32, field: u32, value: u32) {
+        store!(u32, address, field, value);
+    }
+    #[inline(always)]
+    fn store64(&mut self, address: u32, field: u32, value: u64) {
+        store!(u64, address, field, value);
+    }
+    #[cfg(target_feature = "bulk-memory")]
+    #[inline(always)]
+    fn zero(&mut self, address: u32, length: u32) {
+        // SAFETY: as for `load!`; this is one `memory.fill`.
+        unsafe { (address as usize as *mut u8).write_bytes(0, length as usize) }
+    }
+    #[cfg(not(target_feature = "bulk-memory"))]
+    fn zero(&mut self, mut address: u32, length: u32) {
+        // Both ends are multiples of 8, or the last bytes belong to the heap and are fresh. Volatile, or the compiler puts its own memset,
+        // ten times the size, in place of the loop.
+        let end = address + length;
+        while address < end {
+            // SAFETY: as for `load!`, and aligned.
+            unsafe { (address as usize as *mut u64).write_volatile(0) }
+            address += 8;
+        }
+    }
+    #[inline(always)]
+    fn pages(&self) -> u32 {
+        memory_size(0) as u32
+    }
+    #[inline(always)]
+    fn grow(&mut self, pages: u32) -> bool {
+        memory_grow(0, pages as usize) != usize::MAX
+    }
+    registers_in_globals!();
+}
+
+/// One export for each method of [`Kernel`].
+macro_rules! exports {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            extern "C" fn $name($($argument: $type),*) $(-> $result)? {
+                Kernel::new(Wasm).$name($($argument),*)
+            }
+        )*
+    };
+}
+
+exports! {
+    alloc(n: u64) -> u64;
+    free(handle: u64);
+    length(handle: u64) -> u64;
+    load_u8(offset: u64) -> u32;
+    load_u64(offset: u64) -> u64;
+    store_u8(offset: u64, value: u32);
+    store_u64(offset: u64, value: u64);
+    input_set(handle: u64, length: u64);
+    input_offset() -> u64;
+    input_length() -> u64;
+    input_load_u8(index: u64) -> u32;
+    input_load_u64(index: u64) -> u64;
+    output_set(offset: u64, length: u64);
+    output_offset() -> u64;
+    output_length() -> u64;
+    error_set(handle: u64);
+    error_get() -> u64;
+    memory_bytes() -> u64;
+    reset();
+}
+
+/// The same as `length`, which costs the same.
+#[unsafe(no_mangle)]
+extern "C" fn length_unsafe(handle: u64) -> u64 {
+    Kernel::new(Wasm).length(handle)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    core::arch::wasm32::unreachable()
+}
