@@ -45,30 +45,37 @@ impl<M: Machine> Kernel<M> {
     /// False if none waits.
     pub(super) fn file_longest_freed(&mut self) -> bool {
         let mut record = self.link(WAITING_RING, AFTER);
-        // The ring may have been scribbled over.
-        if self.machine.tail() == WAITING_RING || self.neighbour_in(record, WAITING) == 0 {
+        if !self.is(record, WAITING) {
             return false;
         }
         let after = self.link(record, AFTER);
         self.set(WAITING_RING, AFTER, after);
         self.set(after, BEFORE, WAITING_RING);
-        if self.machine.tail() == record {
+        if record == self.machine.tail() {
             self.machine.set_tail(WAITING_RING);
         }
         self.machine.store64(record, AFTER, 0);
 
-        let previous = self.neighbour_in(self.link(record, PREVIOUS), FILED);
+        let previous = self.unfile_neighbour(record, PREVIOUS);
         if previous != 0 {
-            self.unfile(previous);
             record = self.absorb(previous, record);
         }
-        let next = self.neighbour_in(self.link(record, NEXT), FILED);
+        let next = self.unfile_neighbour(record, NEXT);
         if next != 0 {
-            self.unfile(next);
             record = self.absorb(record, next);
         }
         self.file(record);
         true
+    }
+
+    /// Takes the block beside another out of the tree, if it is there. Returns it, or 0.
+    fn unfile_neighbour(&mut self, record: u32, side: u32) -> u32 {
+        let neighbour = self.link(record, side);
+        if !self.is(neighbour, FILED) {
+            return 0;
+        }
+        self.unfile(neighbour);
+        neighbour
     }
 
     /// Of the filed regions that have room for `need` bytes the oldest, or 0.
@@ -94,6 +101,7 @@ impl<M: Machine> Kernel<M> {
         oldest
     }
 
+    /// The older of two regions (0: none), where the first counts only if it has room for `need` bytes.
     #[inline(never)]
     fn older_fitting(&self, record: u32, oldest: u32, need: u64) -> u32 {
         if record == 0
@@ -127,9 +135,7 @@ impl<M: Machine> Kernel<M> {
         let mut cell = self.cell_of(record);
         for _ in 0..LEVELS {
             let (left, right) = (self.link(record, LEFT), self.link(record, RIGHT));
-            let leftmost =
-                right == 0 || (left != 0 && self.get(left, LENGTH) < self.get(right, LENGTH));
-            let up = if leftmost { left } else { right };
+            let up = self.older_fitting(left, right, 0);
             self.set(cell, 0, up);
             if up == 0 {
                 break;
@@ -138,7 +144,7 @@ impl<M: Machine> Kernel<M> {
             let beside = self.machine.load64(record, LEFT);
             self.machine.store64(up, LEFT, beside);
             self.machine.store64(record, LEFT, below);
-            cell = up + if leftmost { LEFT } else { RIGHT };
+            cell = up + if up == left { LEFT } else { RIGHT };
         }
     }
 
@@ -161,13 +167,10 @@ impl<M: Machine> Kernel<M> {
         pair(self.address(record), self.capacity(record))
     }
 
-    /// A record found as a link, if it is one and in that state, else 0.
-    fn neighbour_in(&self, record: u32, state: u32) -> u32 {
-        if record >= LOW_MEMORY && self.state(record) == state {
-            record
-        } else {
-            0
-        }
+    /// Whether a link led to a record, and to one in that state.
+    #[inline(never)]
+    fn is(&self, record: u32, state: u32) -> bool {
+        record >= LOW_MEMORY && self.state(record) == state
     }
 }
 

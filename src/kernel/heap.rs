@@ -76,8 +76,7 @@ impl<M: Machine> Kernel<M> {
     pub fn reset(&mut self) {
         let used = (self.frontier() + GUARD).max(self.machine.dirty());
         self.zero(LOWEST, used);
-        self.zero(self.machine.floor().into(), self.machine.top().into());
-        self.machine.set_floor(self.machine.top());
+        self.raise_floor(self.machine.top(), self.machine.top());
         self.machine.set_last(0);
         self.machine.set_tail(WAITING_RING);
         self.machine.set_clock(0);
@@ -92,7 +91,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Zeroes memory, but not the gap.
-    fn zero(&mut self, mut start: u64, end: u64) {
+    pub(super) fn zero(&mut self, mut start: u64, end: u64) {
         let (gap_start, gap_end) = (self.machine.gap_start(), self.machine.gap_end());
         if start < gap_start && gap_end < end {
             self.machine.zero(start as u32, (gap_start - start) as u32);
@@ -123,16 +122,17 @@ impl<M: Machine> Kernel<M> {
     /// which there is fresh space. Returns the filed region to use, `IN_FRESH_SPACE`, or 0 if there is no room.
     #[inline(never)]
     fn make_room(&mut self, need: u64) -> u32 {
-        loop {
+        let mut progress = true;
+        while progress {
             if self.gap_ahead() {
                 // Crossing the gap takes two records, the block itself a third.
-                if !self.grow(self.machine.gap_end(), GUARD + 3 * u64::from(RECORD)) {
-                    return 0;
+                progress = self.grow(self.machine.gap_end(), GUARD + 3 * u64::from(RECORD));
+                if progress {
+                    if self.frontier() + HINT + need + GUARD <= self.machine.gap_start() {
+                        return IN_FRESH_SPACE;
+                    }
+                    self.cross_gap();
                 }
-                if self.frontier() + HINT + need + GUARD <= self.machine.gap_start() {
-                    return IN_FRESH_SPACE;
-                }
-                self.cross_gap();
             } else if self.fits_fresh(need) {
                 return IN_FRESH_SPACE;
             } else {
@@ -140,11 +140,10 @@ impl<M: Machine> Kernel<M> {
                 if filed != 0 {
                     return filed;
                 }
-                if !self.file_longest_freed() && !self.grow(self.frontier(), need + OVERHEAD) {
-                    return 0;
-                }
+                progress = self.file_longest_freed() || self.grow(self.frontier(), need + OVERHEAD);
             }
         }
+        0
     }
 
     /// Cuts a block off the fresh space, which must have room for it.
@@ -168,14 +167,15 @@ impl<M: Machine> Kernel<M> {
             return 0;
         }
         let rest = u64::from(self.capacity(region)) - need;
-        let splits = rest >= 2 * HINT && self.fits_fresh(0);
-        let stays = splits && self.is_oldest(region);
-        if !stays {
-            self.unfile(region);
-        }
         let mut record = region;
-        if splits {
+        if rest < 2 * HINT || !self.fits_fresh(0) {
+            self.unfile(region);
+        } else {
             let previous = self.link(region, PREVIOUS);
+            let stays = self.is_oldest(region);
+            if !stays {
+                self.unfile(region);
+            }
             record = self.add_record_rarely(0, 0, previous, region);
             self.set(region, ADDRESS, (handle + need + HINT) as u32 | FILED);
             if !stays {

@@ -40,8 +40,13 @@ impl<M: Machine> Kernel<M> {
     /// The eight bytes of the input from `index` on, little endian; 0 if any of them lies behind its end.
     #[inline(always)]
     pub fn input_load_u64(&self, index: u64) -> u64 {
-        let length = self.machine.input_length();
-        if index < length && length - index >= 8 {
+        // Neither is negative: for any other order of these terms an instruction more.
+        let left = self
+            .machine
+            .input_length()
+            .wrapping_sub(8)
+            .wrapping_sub(index);
+        if (index | left) as i64 >= 0 {
             let address = self.machine.input_offset() + index;
             self.machine.load64(address as u32, 0)
         } else {
@@ -75,7 +80,7 @@ impl<M: Machine> Kernel<M> {
     /// block can't be freed until the error is cleared or another is set.
     #[inline(always)]
     pub fn error_set(&mut self, handle: u64) {
-        if handle == 0 || self.in_heap(handle, 1) {
+        if handle == 0 || self.is_common(handle) || self.in_heap(handle, 1) {
             self.machine.set_error(handle);
         }
     }

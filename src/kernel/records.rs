@@ -91,7 +91,7 @@ impl<M: Machine> Kernel<M> {
     /// The hint may hold anything, since plugins can write it: it counts only if it leads to a record that says that a
     /// live block starts right here. It can't lead into the middle of records: of the words at multiples of 8
     /// all but `address` hold places in the table or in low memory, and those are no handles.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn find(&self, handle: u64) -> u32 {
         if !self.is_common(handle) && !self.in_heap(handle, 1) {
             return 0;
@@ -154,11 +154,13 @@ impl<M: Machine> Kernel<M> {
     /// Gives up a record that nothing leads to. The lowest one takes its place, so that the table has no holes.
     pub(super) fn give_up(&mut self, record: u32) {
         let lowest = self.machine.floor();
-        self.move_record(lowest, record);
-        self.machine.set_floor(lowest + RECORD);
+        if lowest != record {
+            self.move_record(lowest, record);
+        }
+        self.raise_floor(lowest + RECORD, lowest + RECORD);
     }
 
-    /// Moves a record to a place that is not in use, zeroes its old one, and mends what leads to it.
+    /// Copies a record to a place that is not in use, and mends what leads to it.
     fn move_record(&mut self, from: u32, to: u32) {
         let state = self.state(from);
         if state == FILED {
@@ -167,18 +169,9 @@ impl<M: Machine> Kernel<M> {
                 self.set(cell, 0, to);
             }
         }
-        let mut word = 0;
-        while word < RECORD {
-            let value = self.machine.load64(from + word, 0);
-            self.machine.store64(from + word, 0, 0);
-            if from != to {
-                self.machine.store64(to + word, 0, value);
-            }
-            word += 8;
-        }
-        if from == to {
-            return;
-        }
+        self.copy_words(from, to, ADDRESS);
+        self.copy_words(from, to, PREVIOUS);
+        self.copy_words(from, to, AFTER);
         let previous = self.link(to, PREVIOUS);
         self.set(previous, NEXT, to);
         let next = self.link(to, NEXT);
@@ -199,15 +192,29 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    #[inline(always)]
+    fn copy_words(&mut self, from: u32, to: u32, field: u32) {
+        let words = self.machine.load64(from, field);
+        self.machine.store64(to, field, words);
+    }
+
     /// Moves the records to the new top: those that are in the way, so at most as many as the new pages hold.
     pub(super) fn raise_records(&mut self, old_top: u32) {
-        let (floor, top) = (self.machine.floor(), self.machine.top());
-        let (rise, length) = (top - old_top, old_top - floor);
+        let floor = self.machine.floor();
+        let (rise, length) = (self.machine.top() - old_top, old_top - floor);
+        let end = floor + rise.min(length);
         let mut record = floor;
-        while record < floor + rise.min(length) {
+        while record < end {
             self.move_record(record, record + rise.max(length));
             record += RECORD;
         }
-        self.machine.set_floor(floor + rise);
+        self.raise_floor(end, floor + rise);
+    }
+
+    /// Zeroes what lies below `end` and is no record any more, and only then raises the floor: a reset after an interruption
+    /// zeroes from the floor on.
+    pub(super) fn raise_floor(&mut self, end: u32, floor: u32) {
+        self.zero(self.machine.floor().into(), end.into());
+        self.machine.set_floor(floor);
     }
 }
