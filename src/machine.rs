@@ -1,6 +1,6 @@
 //! What the kernel stands on: a linear memory and a handful of registers.
 //!
-//! The logic in [`crate::kernel`] is safe code over the trait [`Machine`], so the same lines run over the real
+//! The logic of [`Kernel`](crate::Kernel) is safe code over the trait [`Machine`], so the same lines run over the real
 //! WebAssembly memory and over a `Vec<u8>` in tests, under Miri and in fuzzers.
 
 /// Declares the registers once: their accessors in [`Machine`] and the plain struct that native machines keep.

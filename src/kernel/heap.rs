@@ -5,8 +5,10 @@ use super::records::{ADDRESS, FILED, LENGTH, LIVE, PREVIOUS, RECORD, WAITING};
 use super::{BASE, GUARD, HINT, Kernel, LOWEST, MARGIN, MOST, PAGE};
 use crate::machine::Machine;
 
-/// Bytes that a block cut off the fresh space takes beside its data.
-const OVERHEAD: u64 = HINT + GUARD + RECORD as u64;
+/// Records for which blocks cut off the fresh space leave room, so that free regions can be split when it is used up.
+const SPARE_RECORDS: u64 = 32;
+/// Bytes that must be free beside a block's data to cut it off the fresh space.
+const OVERHEAD: u64 = HINT + GUARD + (1 + SPARE_RECORDS) * RECORD as u64;
 /// Stands for no region: the block is to be cut off the fresh space.
 const IN_FRESH_SPACE: u32 = 1;
 
@@ -18,7 +20,7 @@ impl<M: Machine> Kernel<M> {
     pub fn alloc(&mut self, n: u64) -> u64 {
         // 0 also where the sum wraps.
         let need = n.wrapping_add(7) & !7;
-        if need.wrapping_sub(8) >= MOST {
+        if need.wrapping_sub(8) >= MOST - 8 {
             return 0;
         }
         if self.gap_ahead() || !self.fits_fresh(need) {
@@ -168,7 +170,8 @@ impl<M: Machine> Kernel<M> {
         }
         let rest = u64::from(self.capacity(region)) - need;
         let mut record = region;
-        if rest < 2 * HINT || !self.fits_fresh(0) {
+        let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
+        if rest < 2 * HINT || !room {
             self.unfile(region);
         } else {
             let previous = self.link(region, PREVIOUS);
@@ -215,6 +218,7 @@ impl<M: Machine> Kernel<M> {
         }
         // The floor rises by whole records.
         let record = u64::from(RECORD);
+        #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 11 bytes more")]
         let rise = (needed - floor + record - 1) / record * record;
         let pages = (old_top + rise + MARGIN + PAGE - 1 - base) / PAGE;
         let end = base + pages * PAGE;

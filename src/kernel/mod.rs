@@ -1,27 +1,36 @@
-//! The kernel's logic, over any [`Machine`].
+//! The kernel's logic, over any [`Machine`](crate::machine::Machine).
 //!
-//! # The memory
+//! # The memory, in bytes
 //!
 //! ```text
-//! 0    8                       frontier                    first            top    end
-//! | -- | block | block | block | fresh, never handed out   | record | record | -- |
-//!      |  data grows up  ->    |                           |  <- records grow down
+//! 0     40                      frontier                   floor            top    end
+//! | low | block | block | block | fresh, never handed out  | record | record | -- |
+//!       |  data grows up  ->    |                          |  <- records grow down
 //!
-//! block:   | hint, 8 bytes | data, the asked length rounded up to 8 bytes |
-//!                          ^ the handle: a multiple of 8, at least 16
+//! block:   | hint, 8 bytes | data: the length asked for, rounded up to 8 bytes |
+//!                          ^ the handle: a multiple of 8, at least 48
 //! ```
 //!
-//! * **Data is one interval**, so a load or store is checked by one subtraction and one comparison
-//!   (module `access`).
+//! * **The heap is what lies between 40 and the floor.** It is one interval, so a load or store is checked by one subtraction
+//!   and one comparison (module `access`).
 //! * **What is trusted about a block lies in its record** (module `records`), which no store reaches. The hint in
-//!   front of the data holds the record's slot, and counts only if the record points back.
-//! * **Freed blocks wait in a queue**, untouched; only when fresh space is used up are they merged and filed in a
-//!   tree by size and age (module `free_space`), so that the longest-freed region that fits is found in at
-//!   most 64 steps.
-//! * **The frontier only rises** until `reset` (module `heap`): fresh space first, then freed, then growth.
+//!   front of the data holds the record's address, and counts only if the record points back.
+//! * **Freed blocks wait in a ring**, untouched. Only when fresh space is used up are they merged and filed in a tree by
+//!   size and age (module `free_space`), where the oldest that fits is found in at most 64 steps.
+//! * **The frontier only rises** until `reset` (module `heap`): fresh space is used first, then freed, then growth.
+//! * **Input, output and error** are ranges of the heap, named by registers (module `io`).
+//!
+//! Registers are globals of the module, so neither a plugin's stores nor a host's stray writes reach them.
+//!
+//! # The gap
 //!
 //! If somebody else has grown the memory (WAMR puts its own heap behind our first page), the data continues behind
-//! their pages: a *gap*. The data then is two or three *islands*, and the records always lie at the end of the last.
+//! their pages, the *gap*. It then lies in two *islands*, and the records still lie at the end of the memory:
+//!
+//! ```text
+//! | low | data ... | gap: not ours | data ... | fresh | records | -- |
+//!       ^ first island             ^ second island
+//! ```
 
 mod access;
 mod free_space;
