@@ -84,7 +84,7 @@ impl<M: Machine> Kernel<M> {
         let mut here = self.link(ROOT, 0);
         let mut path = need << 32;
         for _ in 0..LEVELS {
-            if here == 0 {
+            if here < LOW_MEMORY {
                 break;
             }
             oldest = self.older_fitting(here, oldest, need);
@@ -104,7 +104,7 @@ impl<M: Machine> Kernel<M> {
     /// The older of two regions (0: none), where the first counts only if it has room for `need` bytes.
     #[inline(never)]
     fn older_fitting(&self, record: u32, oldest: u32, need: u64) -> u32 {
-        if record == 0
+        if record < LOW_MEMORY
             || u64::from(self.capacity(record)) < need
             || (oldest != 0 && self.get(oldest, LENGTH) <= self.get(record, LENGTH))
         {

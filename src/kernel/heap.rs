@@ -9,7 +9,7 @@ use crate::machine::Machine;
 const SPARE_RECORDS: u64 = 32;
 /// Bytes that must be free beside a block's data to cut it off the fresh space.
 const OVERHEAD: u64 = HINT + GUARD + (1 + SPARE_RECORDS) * RECORD as u64;
-/// Stands for no region: the block is to be cut off the fresh space.
+/// Stands for no region, and is the address of none: the block is to be cut off the fresh space.
 const IN_FRESH_SPACE: u32 = 1;
 
 impl<M: Machine> Kernel<M> {
@@ -114,7 +114,7 @@ impl<M: Machine> Kernel<M> {
         self.machine.island() < self.machine.gap_end()
     }
 
-    /// Whether the last island has fresh space for a block and its record.
+    /// Whether the last island has fresh space for a block, its record and the spare records.
     #[inline(always)]
     fn fits_fresh(&self, need: u64) -> bool {
         self.frontier() + (need + OVERHEAD) <= self.machine.floor().into()
@@ -164,8 +164,8 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     fn take_filed(&mut self, region: u32, n: u64, need: u64) -> u64 {
         let handle = u64::from(self.address(region));
-        // Not so for no region, nor for one that a host has put elsewhere by scribbling over the records.
-        if !self.in_heap(handle.wrapping_sub(HINT), HINT + need) {
+        // A host may have put the region elsewhere by scribbling over the records.
+        if region == 0 || !self.in_heap(handle.wrapping_sub(HINT), HINT + need) {
             return 0;
         }
         let rest = u64::from(self.capacity(region)) - need;
