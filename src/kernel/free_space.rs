@@ -44,7 +44,7 @@ impl<M: Machine> Kernel<M> {
     /// Takes the longest-freed of the waiting blocks, merges it with the filed regions beside it, and files it.
     /// False if none waits.
     pub(super) fn file_longest_freed(&mut self) -> bool {
-        let mut record = self.link(WAITING_RING, AFTER);
+        let record = self.link(WAITING_RING, AFTER);
         if !self.is(record, WAITING) {
             return false;
         }
@@ -55,7 +55,12 @@ impl<M: Machine> Kernel<M> {
             self.machine.set_tail(WAITING_RING);
         }
         self.machine.store64(record, AFTER, 0);
+        self.merge_and_file(record);
+        true
+    }
 
+    /// Merges a free block that is in neither ring nor tree with the filed regions beside it, and files it.
+    pub(super) fn merge_and_file(&mut self, mut record: u32) {
         let previous = self.unfile_neighbour(record, PREVIOUS);
         if previous != 0 {
             record = self.absorb(previous, record);
@@ -65,7 +70,6 @@ impl<M: Machine> Kernel<M> {
             record = self.absorb(record, next);
         }
         self.file(record);
-        true
     }
 
     /// Takes the block beside another out of the tree, if it is there. Returns it, or 0.

@@ -237,15 +237,15 @@ impl<M: Machine> Kernel<M> {
         true
     }
 
-    /// Goes on behind the gap: what is fresh before it becomes a freed block, and the gap itself a
-    /// block that nobody can free.
+    /// Goes on behind the gap: what is fresh before it becomes a free region, and the gap itself a block that nobody
+    /// can free.
     fn cross_gap(&mut self) {
         let rest = (self.frontier() + HINT) as u32;
-        let rest = self.add_record_rarely(rest | WAITING, 0, self.machine.last(), 0);
-        self.enqueue(rest);
+        let rest = self.add_record_rarely(rest, 0, self.machine.last(), 0);
         let gap = (self.machine.gap_start() + HINT) as u32;
         self.add_record_rarely(gap | LIVE, 0, rest, 0);
         self.machine.set_island(self.machine.gap_end());
         self.machine.set_span(0);
+        self.merge_and_file(rest);
     }
 }
