@@ -1,0 +1,588 @@
+//! Whoever means harm: plugins that store anything anywhere, hosts that scribble over the memory, frees of blocks that
+//! are somebody else's by now, and calls that are stopped anywhere.
+
+mod model;
+
+use std::ops::Range;
+
+use model::{Call, EDGES, Lockstep, PAGE, Subject, Wasm, native, shipped, vast};
+
+/// Random numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 11) % end
+    }
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// Brings a kernel into a state with every kind of block: live, waiting, filed, merged, and the registers set.
+fn settle(kernel: &mut dyn Subject) -> Vec<u64> {
+    let mut blocks: Vec<_> = (0..60).map(|i| kernel.alloc(8 + i * 29 % 300)).collect();
+    blocks.extend(kernel.use_up(3000));
+    for block in blocks
+        .iter()
+        .step_by(3)
+        .chain(blocks.iter().skip(1).step_by(6))
+    {
+        kernel.free(*block);
+    }
+    // Files some; the rest wait.
+    blocks.push(kernel.alloc(900));
+    kernel.free(blocks[2]);
+    kernel.free(blocks[8]);
+    kernel.input_set(blocks[5], 20);
+    kernel.output_set(blocks[11], 20);
+    kernel.error_set(blocks[14]);
+    blocks
+}
+
+/// What a plugin would store to fake bookkeeping: addresses of records and blocks, their neighbours, flags.
+fn forged(random: &mut Random, kernel: &dyn Subject, blocks: &[u64]) -> u64 {
+    let word = |random: &mut Random| match random.below(5) {
+        0 => kernel.floor() + 8 * random.below(40),
+        1 => random.pick(blocks) + random.below(4),
+        2 => random.pick(&EDGES),
+        3 => random.below(64),
+        _ => random.next(),
+    };
+    word(random) & 0xFFFF_FFFF | word(random) << 32
+}
+
+#[test]
+fn stores_never_change_the_bookkeeping() {
+    fn check(kernel: &mut dyn Subject, seed: u64) {
+        let mut random = Random(seed);
+        let blocks = settle(kernel);
+        let lengths: Vec<_> = blocks.iter().map(|&handle| kernel.length(handle)).collect();
+        let before = kernel.bookkeeping();
+        for _ in 0..300 {
+            let offset = match random.below(6) {
+                // The hint, the only thing in reach that leads anywhere.
+                0 => random.pick(&blocks) - 8,
+                1 => random.pick(&blocks) - 12 + random.below(24),
+                2 => kernel.floor() - random.below(20),
+                3 => random.pick(&EDGES),
+                4 => random.next(),
+                _ => random.below(kernel.memory().len() as u64 + 16),
+            };
+            let value = forged(&mut random, kernel, &blocks);
+            if random.below(3) == 0 {
+                kernel.store_u8(offset, value as u32);
+            } else {
+                kernel.store_u64(offset, value);
+            }
+        }
+        assert!(before == kernel.bookkeeping());
+        // The worst that it gets: handles answer as unknown.
+        for (&handle, &length) in blocks.iter().zip(&lengths) {
+            let answer = kernel.length(handle);
+            assert!(
+                answer == length || answer == 0,
+                "{handle}: {answer}, not {length}"
+            );
+        }
+        for inside in kernel.base()..kernel.floor() {
+            if !blocks.contains(&inside) {
+                assert_eq!(kernel.length(inside), 0, "a block was forged at {inside}");
+            }
+        }
+        // Going on with forged hints hands out nothing twice.
+        let mut live: Vec<Range<u64>> = Vec::new();
+        for &handle in &blocks {
+            match kernel.length(handle) {
+                0 => (),
+                _ if random.below(2) == 0 => kernel.free(handle),
+                length => live.push(handle..handle + length),
+            }
+        }
+        live.retain(|range| kernel.length(range.start) != 0);
+        for _ in 0..40 {
+            let n = 1 + random.below(2000);
+            let handle = kernel.alloc(n);
+            assert!(
+                live.iter()
+                    .all(|other| handle >= other.end || handle + n <= other.start)
+            );
+            live.push(handle..handle + n);
+        }
+        kernel.reset();
+        kernel.check_as_new(&[]);
+    }
+    for seed in 1..60 {
+        check(&mut native(), seed);
+    }
+    for module in shipped() {
+        (1..4).for_each(|seed| check(&mut Lockstep::new(module), seed));
+    }
+}
+
+#[test]
+fn a_fake_record_in_data_is_not_believed() {
+    fn check(kernel: &mut dyn Subject) {
+        let live = kernel.alloc(100);
+        let fake = kernel.alloc(100);
+        let spare = kernel.alloc(100);
+        kernel.free(spare);
+        for target in [fake, live, spare, fake + 8, fake + 48] {
+            for at in [fake, fake + 16, spare + 8] {
+                // As a record is: the handle, a length; and what leads to it.
+                kernel.store_u64(at, target | 5000 << 32);
+                kernel.store_u64(target - 8, at);
+                let honest = if target == live || target == fake {
+                    100
+                } else {
+                    0
+                };
+                let answer = kernel.length(target);
+                assert!(
+                    answer == 0 || answer == honest,
+                    "{answer} bytes at {target}"
+                );
+                let before = kernel.bookkeeping();
+                if answer == 0 {
+                    kernel.free(target);
+                    assert!(before == kernel.bookkeeping());
+                }
+            }
+        }
+        kernel.reset();
+        kernel.check_as_new(&[]);
+    }
+    check(&mut native());
+    for module in shipped() {
+        check(&mut Lockstep::new(module));
+    }
+}
+
+/// Calls every export with hostile arguments after a host has scribbled, on a budget.
+///
+/// Growth for an honest block may move a page full of records, and `reset` fills memory at a fuel a byte.
+fn call_everything(kernel: &mut dyn Subject, random: &mut Random, blocks: &[u64], budget: u64) {
+    for _ in 0..12 {
+        let a = match random.below(4) {
+            0 => random.pick(&EDGES),
+            1 => random.below(kernel.memory().len() as u64 + 16),
+            2 => random.below(3000),
+            _ => random.pick(blocks),
+        };
+        let b = forged(random, kernel, blocks) >> random.below(64);
+        for call in Call::all(a, b) {
+            // Not before all others have seen the memory as it is.
+            if call == Call::Reset {
+                continue;
+            }
+            let (result, cost) = kernel.attempt(call, budget);
+            assert!(
+                result.is_some(),
+                "{call:?} trapped, or took more than {cost}"
+            );
+        }
+        let handles = [a, random.pick(blocks), random.below(PAGE) & !7];
+        kernel.check_reported_ranges(&handles);
+    }
+}
+
+/// A host scribbles, everything is called, and after `reset` all is as new.
+fn check_scribbling(
+    kernel: &mut dyn Subject,
+    seed: u64,
+    budget: u64,
+    scribble: impl Fn(&mut [u8], &mut Random, Range<usize>),
+) {
+    let mut random = Random(seed);
+    let mut blocks = settle(kernel);
+    kernel.set_limit(3);
+    for _ in 0..3 {
+        // Where the records are: half of the time that is what is hit.
+        let end = kernel.memory().len();
+        let records = if end == PAGE as usize {
+            end - 3000..end
+        } else {
+            end - 5000..end
+        };
+        scribble(kernel.memory_mut(), &mut random, records);
+        call_everything(kernel, &mut random, &blocks, budget);
+        blocks.push(kernel.alloc(1 + random.below(100)));
+    }
+    kernel.memory_mut().fill(0);
+    kernel.error_set(0);
+    kernel.reset();
+    kernel.check_as_new(&[]);
+    // All promises hold again.
+    let mut handles = settle(kernel);
+    handles.retain(|&handle| kernel.length(handle) != 0);
+    // A freed one may have come back.
+    handles.sort_unstable();
+    handles.dedup();
+    for (i, &handle) in handles.iter().enumerate() {
+        let length = kernel.length(handle);
+        kernel.fill(handle, length, i as u8);
+    }
+    for (i, &handle) in handles.iter().enumerate() {
+        let length = kernel.length(handle);
+        assert!(kernel.is_filled(handle, length, i as u8));
+    }
+    kernel.reset();
+    kernel.check_as_new(&[]);
+}
+
+/// Memory with words over it that look like bookkeeping.
+fn scribble_words(memory: &mut [u8], random: &mut Random, records: Range<usize>) {
+    for _ in 0..1 + random.below(60) {
+        let at = match random.below(3) {
+            0 => random.below(64) as usize * 4,
+            1 => (records.start as u64 + random.below(records.len() as u64 / 4) * 4) as usize,
+            _ => random.below(memory.len() as u64 / 4) as usize * 4,
+        };
+        let value = match random.below(6) {
+            0 => 0,
+            1 => random.below(200) as u32,
+            2 | 3 => (records.start as u64 + random.below(records.len() as u64 / 8) * 8) as u32,
+            4 => random.below(memory.len() as u64) as u32,
+            _ => random.next() as u32,
+        };
+        // Copies of real words make the most plausible lies.
+        let source =
+            (records.start as u64 + random.below(records.len() as u64 / 4 - 1) * 4) as usize;
+        let word: [u8; 4] = match random.below(3) {
+            0 => memory[source..][..4].try_into().unwrap(),
+            _ => value.to_le_bytes(),
+        };
+        let at = at.min(memory.len() - 4);
+        memory[at..][..4].copy_from_slice(&word);
+    }
+}
+
+/// All of the memory, or a large part, with one byte or noise.
+fn scribble_all(memory: &mut [u8], random: &mut Random, _: Range<usize>) {
+    let start = if random.below(2) == 0 {
+        0
+    } else {
+        random.below(memory.len() as u64) as usize
+    };
+    match random.below(3) {
+        0 => memory[start..].fill(random.next() as u8),
+        1 => memory[start..].fill(random.pick(&[0, 1, 2, 8, 0xFF])),
+        _ => memory[start..]
+            .iter_mut()
+            .for_each(|byte| *byte = random.next() as u8),
+    }
+}
+
+/// More than any call may cost natively: growth moves a page full of records at some 20 operations each.
+const NATIVE_BUDGET: u64 = 60_000;
+/// The same in fuel.
+const FUEL: u64 = 1_000_000;
+
+#[test]
+fn scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there() {
+    for seed in 1..400 {
+        check_scribbling(&mut native(), seed, NATIVE_BUDGET, scribble_words);
+    }
+    for seed in 1..30 {
+        check_scribbling(&mut native(), seed, NATIVE_BUDGET, scribble_all);
+    }
+    for module in shipped() {
+        for seed in 1..12 {
+            check_scribbling(&mut Lockstep::new(module), seed, FUEL, scribble_words);
+        }
+        check_scribbling(&mut Lockstep::new(module), 1, FUEL, scribble_all);
+    }
+}
+
+#[test]
+fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
+    let settled = &mut native();
+    let blocks = settle(settled);
+    settled.set_limit(2);
+    let records = settled.floor()..PAGE;
+    let lies = [
+        0,
+        8,
+        records.start,
+        records.start + 24,
+        records.start + 25,
+        PAGE - 48,
+        PAGE - 4,
+        blocks[3],
+        blocks[3] + 1,
+        blocks[4] + 2,
+        0xFFFF_FFFF,
+    ];
+    for address in (0..64).step_by(4).chain((records.start..PAGE).step_by(4)) {
+        for lie in lies {
+            let kernel = &mut settled.clone();
+            kernel.memory_mut()[address as usize..][..4]
+                .copy_from_slice(&(lie as u32).to_le_bytes());
+            for call in [
+                Call::Alloc(16),
+                Call::Free(blocks[4]),
+                Call::Alloc(2000),
+                Call::Free(blocks[16]),
+                Call::Alloc(30_000),
+                Call::Alloc(65_000),
+                Call::Alloc(500),
+            ] {
+                let (result, _) = kernel.attempt(call, NATIVE_BUDGET);
+                assert!(result.is_some(), "{call:?} with {lie} at {address}");
+            }
+            kernel.check_reported_ranges(&blocks);
+        }
+    }
+}
+
+#[test]
+fn no_call_costs_more_where_there_are_many_blocks() {
+    let kernel = &mut native();
+    let cost = |kernel: &mut dyn Subject, call| kernel.attempt(call, model::ENDLESS).1;
+    // 30,000 regions that can't merge, of sizes that lie close together.
+    let blocks: Vec<_> = (0..30_000)
+        .map(|i| (kernel.alloc(8 + i % 64 * 8), kernel.alloc(8)))
+        .collect();
+    kernel.use_up(3000);
+    for (block, neighbour) in blocks {
+        assert!(cost(kernel, Call::Length(neighbour)) < 8);
+        assert!(cost(kernel, Call::Length(neighbour + 8)) < 8);
+        assert!(cost(kernel, Call::Free(block)) < 16);
+    }
+    // Filing is a debt of the frees: once for each of them.
+    let pages = kernel.pages();
+    kernel.set_limit(pages);
+    let filing = cost(kernel, Call::Alloc(60_000));
+    assert!(filing < 30_000 * 400, "{filing}");
+    let mut most = 0;
+    for i in 0..10_000 {
+        most = most.max(cost(kernel, Call::Alloc(1 + i * 37 % 512)));
+        most = most.max(cost(kernel, Call::Alloc(60_000)));
+    }
+    println!("at most {most} operations");
+    assert!(most < 2000, "{most}");
+}
+
+#[test]
+fn stale_second_frees_lose_no_value() {
+    fn check(kernel: &mut dyn Subject, calls: u64, sizes: &[(u64, u64)], before_length: bool) {
+        for call in 0..calls {
+            let (a, b) = sizes[call as usize % sizes.len()];
+            let key = kernel.alloc(a);
+            // The host frees the key, and allocates the value.
+            kernel.free(key);
+            let value = kernel.alloc(b);
+            let seed = call as u8;
+            kernel.fill(value, b, seed);
+            // moonbit-pdk frees the key before it asks for the value's length, go-pdk after.
+            if before_length {
+                kernel.free(key);
+            }
+            assert_eq!(kernel.length(value), b, "call {call}: {a}, {b}");
+            kernel.free(key);
+            let next = kernel.alloc(a);
+            assert_eq!(kernel.length(value), b, "call {call}: {a}, {b}");
+            assert!(kernel.is_filled(value, b, seed), "call {call}: {a}, {b}");
+            kernel.free(value);
+            kernel.free(next);
+        }
+        assert!(kernel.pages() <= 2, "{} pages", kernel.pages());
+    }
+    const SIZES: [(u64, u64); 6] = [(5, 5), (5, 200), (200, 5), (64, 64), (9, 16), (1000, 300)];
+    for before_length in [false, true] {
+        check(&mut native(), 100_000, &SIZES, before_length);
+        for sizes in SIZES.chunks(1) {
+            check(&mut native(), 10_000, sizes, before_length);
+        }
+        for module in shipped() {
+            check(&mut Wasm::new(module), 10_000, &SIZES, before_length);
+        }
+    }
+}
+
+/// A script through every path of the kernel: bump, reuse, split, merge, growth, records that move, pages of
+/// somebody else, free, reset. `go` makes the calls, until one is stopped; then the script ends.
+fn script(
+    kernel: &mut dyn Subject,
+    with_gap: bool,
+    go: &mut dyn FnMut(&mut dyn Subject, Call) -> Option<u64>,
+) -> Option<Vec<Range<usize>>> {
+    let mut foreign = Vec::new();
+    let mut stopped = false;
+    let mut run = |kernel: &mut dyn Subject, call| {
+        if stopped {
+            return 0;
+        }
+        let result = go(kernel, call);
+        stopped = result.is_none();
+        result.unwrap_or(0)
+    };
+    let mut blocks = Vec::new();
+    for n in [10, 200, 8, 64, 5000, 30_000] {
+        blocks.push(run(kernel, Call::Alloc(n)));
+    }
+    run(kernel, Call::StoreU64(blocks[5], u64::MAX));
+    run(kernel, Call::StoreU64(60_000, u64::MAX));
+    run(kernel, Call::Free(blocks[1]));
+    run(kernel, Call::Free(blocks[2]));
+    run(kernel, Call::Free(blocks[4]));
+    if with_gap {
+        let start = kernel.memory().len();
+        kernel.grow_by_host(1);
+        foreign.push(start..kernel.memory().len());
+        kernel.memory_mut()[start..].fill(0xEE);
+    }
+    for n in [40_000, 70_000, 20_000, 100, 4000, 3000, 190, 50_000] {
+        blocks.push(run(kernel, Call::Alloc(n)));
+    }
+    let odd: Vec<_> = blocks.iter().copied().skip(5).step_by(2).collect();
+    for block in odd {
+        run(kernel, Call::Free(block));
+    }
+    for n in [25_000, 30_000, 100_000, 16, 1000, 140_000] {
+        blocks.push(run(kernel, Call::Alloc(n)));
+    }
+    run(kernel, Call::InputSet(blocks[0], 10));
+    run(kernel, Call::OutputSet(blocks[3], 64));
+    run(kernel, Call::ErrorSet(blocks[0]));
+    run(kernel, Call::StoreU8(blocks[3] + 70, 9));
+    run(kernel, Call::Reset);
+    stopped.then_some(foreign)
+}
+
+/// Checks that nobody wrote into pages of somebody else, which hold 0xEE.
+fn check_untouched(kernel: &dyn Subject, foreign: &[Range<usize>]) {
+    for range in foreign {
+        assert!(kernel.memory()[range.clone()] == vec![0xEE; range.len()]);
+    }
+}
+
+/// Stops the script after `budget`; then everything must be as new.
+fn check_interruption(kernel: &mut dyn Subject, with_gap: bool, budget: u64) -> bool {
+    let mut left = budget;
+    let foreign = script(kernel, with_gap, &mut |kernel, call| {
+        let (result, cost) = kernel.attempt(call, left);
+        left -= cost.min(left);
+        result
+    });
+    let Some(foreign) = foreign else {
+        return false;
+    };
+    kernel.error_set(0);
+    kernel.reset();
+    kernel.check_as_new(&foreign);
+    check_untouched(kernel, &foreign);
+    // And of use: also what needs growth.
+    for n in [100, 40_000, 70_000] {
+        let handle = kernel.alloc(n);
+        assert_eq!(kernel.length(handle), n, "stopped after {budget}");
+    }
+    check_untouched(kernel, &foreign);
+    true
+}
+
+#[test]
+fn native_calls_may_be_stopped_at_any_operation() {
+    for with_gap in [false, true] {
+        let points =
+            (0..).take_while(|&budget| check_interruption(&mut native(), with_gap, budget));
+        let points = points.count();
+        println!("{points} operations, each of them stopped");
+        assert!(points > 300, "{points}");
+    }
+}
+
+/// The fuel that the script takes.
+fn total_fuel(module: &wasmtime::Module, with_gap: bool) -> u64 {
+    let mut total = 0;
+    script(&mut Wasm::new(module), with_gap, &mut |kernel, call| {
+        let (result, cost) = kernel.attempt(call, model::ENDLESS);
+        total += cost;
+        result
+    });
+    total
+}
+
+#[test]
+fn shipped_calls_may_be_stopped_at_any_fuel() {
+    for module in shipped() {
+        for with_gap in [false, true] {
+            let total = total_fuel(module, with_gap);
+            // The last call is the reset, at a fuel a byte or more: where its fill stops makes no difference, so
+            // only some points of it are tried.
+            let (mut budget, mut points) = (1, 0);
+            while check_interruption(&mut Wasm::new(module), with_gap, budget) {
+                points += 1;
+                budget += if budget > 20_000 { total / 200 } else { 1 };
+            }
+            println!("{points} of {total} fuel");
+        }
+    }
+}
+
+#[test]
+fn the_last_pages_of_4_gib() {
+    let kernel = &mut vast();
+    let largest = (1 << 32) - 3 * PAGE;
+    let low = kernel.alloc(1000);
+    let block = kernel.alloc(largest);
+    assert_eq!(kernel.length(block), largest);
+    assert!(block + largest < 1 << 32);
+    let mut blocks = Vec::new();
+    for n in [70_000, 30_000, 8000, 1000, 100, 8] {
+        loop {
+            let handle = kernel.alloc(n);
+            if handle == 0 {
+                break;
+            }
+            assert!(handle + n <= kernel.floor());
+            kernel.fill(handle, n, n as u8);
+            blocks.push((handle, n));
+        }
+    }
+    assert_eq!(kernel.memory_bytes(), 1 << 32);
+    for edge in [kernel.floor(), 1 << 32] {
+        for delta in -40..=40 {
+            let offset = edge.wrapping_add_signed(delta);
+            let before = kernel.registers().clone();
+            let inside = kernel.in_heap(offset, 8);
+            let expected = if inside { kernel.load_u64(offset) } else { 0 };
+            assert_eq!(kernel.load_u64(offset), expected);
+            if !inside {
+                kernel.store_u64(offset, u64::MAX);
+                kernel.output_set(offset, 8);
+                assert!(before == *kernel.registers());
+            }
+        }
+    }
+    assert!(
+        blocks
+            .iter()
+            .all(|&(handle, n)| kernel.is_filled(handle, n, n as u8))
+    );
+    assert_eq!(kernel.length(low), 1000);
+    // Reuse, where sums come closest to 2^32.
+    for &(handle, _) in &blocks {
+        kernel.free(handle);
+    }
+    let (last, _) = blocks[0];
+    assert_eq!(kernel.alloc(70_000), last);
+    kernel.free(block);
+    assert_eq!(kernel.alloc(largest), block);
+    for n in [
+        largest + 8 * PAGE,
+        (1 << 32) - 1,
+        (1 << 32) - 8,
+        (1 << 32) - 64,
+    ] {
+        assert_eq!(kernel.alloc(n), 0);
+    }
+    assert_eq!(kernel.memory_bytes(), 1 << 32);
+}

@@ -1,0 +1,507 @@
+//! This kernel beside the peer, the kernel that the crate `extism` carries: well-behaved sequences, as plugins and hosts
+//! produce them, give the same answers and the same data on both; and what calls cost on both, in Wasmtime's fuel.
+//!
+//! `cargo test --release --test peer -- --nocapture fuel` prints the table.
+
+mod model;
+#[path = "peer/mod.rs"]
+mod peer_file;
+
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::OnceLock,
+};
+
+use model::{Call, PAGE, Subject, Wasm, shipped};
+use proptest::{prelude::*, test_runner::Config};
+use wasmtime::Module;
+
+/// Each of our modules and the peer, in this order.
+fn kernels() -> [&'static Module; 3] {
+    static PEER: OnceLock<Module> = OnceLock::new();
+    let [ours, mvp] = shipped();
+    let peer = PEER.get_or_init(|| {
+        Module::new(ours.engine(), peer_file::kernel()).expect("the peer is a module")
+    });
+    [ours, mvp, peer]
+}
+
+// --- the same answers -------------------------------------------------------------------------------------------------
+
+/// What plugins and hosts do during a call. Blocks are named by their number, modulo how many there are.
+#[derive(Clone, Debug)]
+enum Action {
+    /// A plugin allocates and writes data with `store_u64` and `store_u8`, as every PDK does.
+    PluginAlloc(Vec<u8>),
+    /// A host allocates and copies data into the memory itself.
+    HostAlloc(Vec<u8>),
+    /// A plugin reads a block with `load_u64` and `load_u8`.
+    Read(u8),
+    /// A plugin or host releases a block that is neither output nor error.
+    Free(u8),
+    /// A host function: reads its argument, frees it, and returns a block.
+    HostFunction(u8, Vec<u8>),
+    /// A plugin overwrites part of its block.
+    Overwrite(u8, u8, u8),
+    /// A plugin reads its input.
+    ReadInput,
+    /// A plugin outputs a block.
+    Output(u8),
+    /// c-pdk outputs a slice of a block.
+    OutputSlice(u8, u8, u8),
+    /// A plugin sets or clears the error.
+    Error(Option<u8>),
+    /// A host begins a call, with its input.
+    Call(Vec<u8>),
+}
+
+/// Data as something to compare and to read.
+fn brief(data: &[u8]) -> String {
+    if data.len() <= 40 {
+        return format!("{data:?}");
+    }
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    format!("{} bytes, hash {:x}", data.len(), hasher.finish())
+}
+
+/// A kernel with the blocks of the current call.
+struct Session {
+    kernel: Wasm,
+    /// Handle and length, in the order in which they were allocated.
+    blocks: Vec<(u64, u64)>,
+}
+
+impl Session {
+    fn new(module: &Module) -> Self {
+        Self {
+            kernel: Wasm::new(module),
+            blocks: Vec::new(),
+        }
+    }
+
+    fn block(&self, n: u8) -> Option<(u64, u64)> {
+        let n = usize::from(n).checked_rem(self.blocks.len())?;
+        Some(self.blocks[n])
+    }
+
+    fn alloc(&mut self, data: &[u8], by_host: bool) -> u64 {
+        let handle = self.kernel.alloc(data.len() as u64);
+        if data.is_empty() {
+            return handle;
+        }
+        assert_ne!(handle, 0, "{} bytes can be had", data.len());
+        if by_host {
+            self.kernel.memory_mut()[handle as usize..][..data.len()].copy_from_slice(data);
+        } else {
+            let words = data.chunks_exact(8);
+            let rest = words.remainder();
+            let tail = handle + (data.len() - rest.len()) as u64;
+            for (offset, word) in (handle..).step_by(8).zip(words) {
+                self.kernel
+                    .store_u64(offset, u64::from_le_bytes(word.try_into().unwrap()));
+            }
+            for (offset, &byte) in (tail..).zip(rest) {
+                self.kernel.store_u8(offset, byte.into());
+            }
+        }
+        self.blocks.push((handle, data.len() as u64));
+        handle
+    }
+
+    /// Reads as PDKs do: words, then bytes.
+    fn read(
+        &mut self,
+        start: u64,
+        length: u64,
+        word: fn(u64) -> Call,
+        byte: fn(u64) -> Call,
+    ) -> Vec<u8> {
+        let words = length / 8;
+        let mut data = Vec::new();
+        for i in 0..words {
+            data.extend(self.kernel.call(word(start + 8 * i)).to_le_bytes());
+        }
+        for i in 8 * words..length {
+            data.push(self.kernel.call(byte(start + i)) as u8);
+        }
+        data
+    }
+
+    fn free(&mut self, handle: u64) {
+        self.kernel.free(handle);
+        self.blocks.retain(|block| block.0 != handle);
+    }
+
+    /// Whether input, output or error lie in the block that starts there: nobody who behaves well frees it.
+    fn is_named(&mut self, handle: u64) -> bool {
+        let (input, output, error) = self.kernel.named();
+        let length = self.kernel.length(handle);
+        [input.0, output.0, error]
+            .iter()
+            .any(|named| (handle..handle + length).contains(named))
+    }
+
+    /// An offset as something to compare: the block that it lies in and how far, since addresses differ.
+    fn relative(&self, offset: u64) -> String {
+        let inside = |block: &&(u64, u64)| {
+            block.0 <= offset && (offset - block.0 < block.1 || offset == block.0)
+        };
+        match self.blocks.iter().rev().find(inside) {
+            None if offset == 0 => "none".into(),
+            None => "gone".into(),
+            Some(block) => {
+                let number = self.blocks.iter().position(|other| other == block);
+                format!("block {number:?}+{}", offset - block.0)
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action) -> String {
+        match action {
+            Action::PluginAlloc(data) => (self.alloc(data, false) == 0).to_string(),
+            Action::HostAlloc(data) => (self.alloc(data, true) == 0).to_string(),
+            Action::Read(n) => {
+                let (handle, length) = self.block(*n).unwrap_or_default();
+                let data = self.read(handle, length, Call::LoadU64, Call::LoadU8);
+                brief(&data)
+            }
+            Action::Free(n) => {
+                let (handle, _) = self.block(*n).unwrap_or_default();
+                if handle != 0 && !self.is_named(handle) {
+                    self.free(handle);
+                }
+                self.kernel.length(handle).to_string()
+            }
+            Action::HostFunction(n, result) => {
+                let (handle, _) = self.block(*n).unwrap_or_default();
+                if handle == 0 || self.is_named(handle) {
+                    return String::new();
+                }
+                let length = self.kernel.length(handle);
+                let argument = self.kernel.memory()[handle as usize..][..length as usize].to_vec();
+                self.free(handle);
+                self.alloc(result, true);
+                brief(&argument)
+            }
+            Action::Overwrite(n, at, value) => {
+                if let Some((handle, length)) = self.block(*n) {
+                    let offset = handle + u64::from(*at) % length;
+                    self.kernel.store_u8(offset, (*value).into());
+                    return self.kernel.load_u8(offset).to_string();
+                }
+                String::new()
+            }
+            Action::ReadInput => {
+                let length = self.kernel.call(Call::InputLength);
+                let data = self.read(0, length, Call::InputLoadU64, Call::InputLoadU8);
+                let behind = self.kernel.call(Call::InputLoadU8(length));
+                format!("{} {behind}", brief(&data))
+            }
+            Action::Output(n) => {
+                if let Some((handle, length)) = self.block(*n) {
+                    self.kernel.output_set(handle, length);
+                }
+                String::new()
+            }
+            Action::OutputSlice(n, from, to) => {
+                if let Some((handle, length)) = self.block(*n) {
+                    let (from, to) = (u64::from(*from) % length, u64::from(*to) % length);
+                    let (from, to) = (from.min(to), from.max(to));
+                    self.kernel.output_set(handle + from, to - from + 1);
+                }
+                String::new()
+            }
+            Action::Error(None) => {
+                self.kernel.error_set(0);
+                String::new()
+            }
+            Action::Error(Some(n)) => {
+                let (handle, _) = self.block(*n).unwrap_or_default();
+                self.kernel.error_set(handle);
+                String::new()
+            }
+            Action::Call(input) => {
+                self.kernel.error_set(0);
+                self.kernel.reset();
+                self.blocks.clear();
+                let handle = self.alloc(input, true);
+                self.kernel.input_set(handle, input.len() as u64);
+                String::new()
+            }
+        }
+    }
+
+    /// All that can be seen but addresses: what the action answered, the registers, every length, the output's data.
+    fn observe(&mut self, action: &Action) -> String {
+        let answer = self.act(action);
+        let (input, output, error) = self.kernel.named();
+        let data = &self.kernel.memory()[output.0 as usize..][..output.1 as usize];
+        let data = brief(data);
+        let lengths: Vec<_> = (self.blocks.clone().iter())
+            .map(|&(handle, length)| {
+                assert_eq!(self.kernel.length(handle), length);
+                let unsafely = self.kernel.call(Call::LengthUnsafe(handle));
+                (self.kernel.length(handle), unsafely)
+            })
+            .collect();
+        let nobody = (
+            self.kernel.length(0),
+            self.kernel.call(Call::LengthUnsafe(0)),
+        );
+        let input = (self.relative(input.0), input.1);
+        let output = (self.relative(output.0), output.1);
+        let error = (self.relative(error), self.kernel.length(error));
+        format!("{answer} {lengths:?} {nobody:?} {input:?} {output:?} {error:?} {data}")
+    }
+}
+
+/// An action for a reader, who wants no thousand bytes.
+fn shown(action: &Action) -> String {
+    format!("{action:?}").chars().take(200).collect()
+}
+
+/// Actions, of which a failure prints one a line.
+struct Sequence(Vec<Action>);
+
+impl fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|action| write!(f, "\n    {},", shown(action)))
+    }
+}
+
+fn data() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 1..most);
+    prop_oneof![
+        6 => bytes(40),
+        3 => bytes(400),
+        1 => (1..100_000usize, any::<u8>()).prop_map(|(n, byte)| vec![byte; n]),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![1 => Just(Vec::new()), 4 => data()]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let n = any::<u8>;
+    prop_oneof![
+        6 => data().prop_map(Action::PluginAlloc),
+        2 => data().prop_map(Action::HostAlloc),
+        4 => n().prop_map(Action::Read),
+        5 => n().prop_map(Action::Free),
+        5 => (n(), data()).prop_map(|(n, data)| Action::HostFunction(n, data)),
+        2 => (n(), n(), n()).prop_map(|(n, at, value)| Action::Overwrite(n, at, value)),
+        2 => Just(Action::ReadInput),
+        2 => n().prop_map(Action::Output),
+        1 => (n(), n(), n()).prop_map(|(n, from, to)| Action::OutputSlice(n, from, to)),
+        1 => prop::option::of(n()).prop_map(Action::Error),
+        2 => input().prop_map(Action::Call),
+    ]
+}
+
+proptest! {
+    #![proptest_config(Config {
+        // `PROPTEST_CASES` scales it.
+        cases: Config::default().cases / 2,
+        failure_persistence: None,
+        ..Config::default()
+    })]
+    #[test]
+    fn well_behaved_sequences_are_the_same_on_the_peer(
+        actions in prop::collection::vec(action(), 1..60).prop_map(Sequence)
+    ) {
+        let mut sessions = kernels().map(Session::new);
+        for action in [Action::Call(vec![7; 20])].iter().chain(&actions.0) {
+            let [ours, mvp, peer] = sessions.each_mut().map(|session| session.observe(action));
+            prop_assert_eq!(&ours, &peer, "{}", shown(action));
+            prop_assert_eq!(&mvp, &peer, "{}", shown(action));
+        }
+    }
+}
+
+/// What the peer's defects are, seen on the peer: where it is wrong this kernel must not follow it, and the comparison
+/// above must be able to fail.
+#[test]
+fn the_peer_differs_where_the_contract_says_so() {
+    let lengths = kernels().map(|module| {
+        let mut kernel = Wasm::new(module);
+        let error = kernel.alloc(16);
+        kernel.error_set(error);
+        kernel.free(error);
+        (kernel.alloc(1 << 48) == 0, kernel.length(error))
+    });
+    assert_eq!(lengths, [(true, 16), (true, 16), (false, 0)]);
+}
+
+// --- what calls cost --------------------------------------------------------------------------------------------------
+
+/// Wasmtime's fuel for a call.
+fn fuel(kernel: &mut Wasm, call: Call) -> u64 {
+    let (result, fuel) = kernel.attempt(call, model::ENDLESS);
+    assert!(result.is_some(), "{call:?} trapped");
+    fuel
+}
+
+/// A row of the table: what is measured, and how. The ceilings are below, beside the figures.
+type Measure = Box<dyn Fn(&mut Wasm) -> u64>;
+
+/// A kernel with a block of 64 bytes that is the input, among a few others.
+fn ordinary(kernel: &mut Wasm) -> u64 {
+    kernel.alloc(64);
+    let handle = kernel.alloc(64);
+    kernel.alloc(64);
+    kernel.input_set(handle, 64);
+    handle
+}
+
+/// One call of an export on the ordinary block.
+fn one(call: fn(u64) -> Call) -> Measure {
+    Box::new(move |kernel| {
+        let handle = ordinary(kernel);
+        fuel(kernel, call(handle))
+    })
+}
+
+/// `free` of the middle one of so many live blocks.
+fn free_among(blocks: u64) -> Measure {
+    Box::new(move |kernel| {
+        let handles: Vec<_> = (0..blocks).map(|_| kernel.alloc(64)).collect();
+        fuel(kernel, Call::Free(handles[handles.len() / 2]))
+    })
+}
+
+fn reset_of(bytes: u64) -> Measure {
+    Box::new(move |kernel| {
+        // The peer sets itself up in its first call.
+        kernel.reset();
+        kernel.alloc(bytes);
+        fuel(kernel, Call::Reset)
+    })
+}
+
+/// A whole call that copies its input to its output, as an echo plugin does: what host and plugin ask of the kernel.
+fn whole_call(bytes: u64) -> Measure {
+    Box::new(move |kernel| {
+        let mut total = 0;
+        // The second one is measured: the first has to grow the memory.
+        for _ in 0..2 {
+            total = fuel(kernel, Call::ErrorSet(0)) + fuel(kernel, Call::Reset);
+            let mut call = |call: Call| -> u64 {
+                let (result, fuel) = kernel.attempt(call, model::ENDLESS);
+                total += fuel;
+                result.expect("no trap")
+            };
+            let input = if bytes == 0 {
+                0
+            } else {
+                call(Call::Alloc(bytes))
+            };
+            call(Call::InputSet(input, bytes));
+            let length = call(Call::InputLength);
+            let output = call(Call::Alloc(length));
+            for i in 0..length / 8 {
+                let word = call(Call::InputLoadU64(8 * i));
+                call(Call::StoreU64(output + 8 * i, word));
+            }
+            call(Call::OutputSet(output, length));
+            call(Call::OutputOffset);
+            call(Call::OutputLength);
+            let error = call(Call::ErrorGet);
+            call(Call::Length(error));
+        }
+        total
+    })
+}
+
+/// What is measured, and the most fuel that it may cost on this kernel: today's figures.
+fn table() -> Vec<(&'static str, u64, Measure)> {
+    vec![
+        ("load_u8", 10, one(Call::LoadU8)),
+        ("load_u64", 10, one(Call::LoadU64)),
+        ("store_u8", 11, one(|p| Call::StoreU8(p, 5))),
+        ("store_u64", 11, one(|p| Call::StoreU64(p, 5))),
+        ("input_load_u8", 10, one(|_| Call::InputLoadU8(5))),
+        ("input_load_u64", 16, one(|_| Call::InputLoadU64(5))),
+        ("input_length", 2, one(|_| Call::InputLength)),
+        ("input_offset", 2, one(|_| Call::InputOffset)),
+        ("output_length", 2, one(|_| Call::OutputLength)),
+        ("output_offset", 2, one(|_| Call::OutputOffset)),
+        ("error_get", 2, one(|_| Call::ErrorGet)),
+        ("memory_bytes", 2, one(|_| Call::MemoryBytes)),
+        ("alloc, fresh", 70, one(|_| Call::Alloc(64))),
+        ("length", 48, one(Call::Length)),
+        ("length_unsafe", 48, one(Call::LengthUnsafe)),
+        ("free, 1 live", 66, free_among(1)),
+        ("free, 10 live", 66, free_among(10)),
+        ("free, 100 live", 66, free_among(100)),
+        ("output_set", 39, one(|p| Call::OutputSet(p, 64))),
+        ("input_set", 39, one(|p| Call::InputSet(p, 64))),
+        ("error_set", 13, one(Call::ErrorSet)),
+        ("reset, 0 B", 131, reset_of(0)),
+        ("reset, 4 KiB", 4264, reset_of(4 << 10)),
+        ("reset, 1 MiB", 1_048_744, reset_of(1 << 20)),
+        ("reset, 10 MiB", 10_485_928, reset_of(10 << 20)),
+        ("call, 0 B", 195, whole_call(0)),
+        ("call, 4 KiB", 22_468, whole_call(4 << 10)),
+        ("call, 1 MiB", 5_636_548, whole_call(1 << 20)),
+    ]
+}
+
+#[test]
+fn fuel_stays_below_its_ceilings() {
+    println!("| Fuel | this kernel | MVP variant | peer | ratio |\n|---|---:|---:|---:|---:|");
+    let mut dearer = Vec::new();
+    for (name, ceiling, measure) in table() {
+        let [ours, mvp, peer] = kernels().map(|module| measure(&mut Wasm::new(module)));
+        let ratio = ours as f64 / peer as f64;
+        println!("| {name} | {ours} | {mvp} | {peer} | {ratio:.2} |");
+        if ours > ceiling {
+            dearer.push(format!("{name}: {ours} > {ceiling}"));
+        }
+    }
+    assert!(dearer.is_empty(), "dearer than before: {dearer:#?}");
+}
+
+/// `length` and `free` look at no other block.
+#[test]
+fn fuel_of_length_and_free_is_flat() {
+    for module in shipped() {
+        let mut costs: Vec<(String, Vec<u64>)> = Vec::new();
+        for blocks in [10u64, 1_000, 100_000] {
+            let mut kernel = Wasm::new(module);
+            let handles: Vec<_> = (0..blocks).map(|_| kernel.alloc(24)).collect();
+            let middle = handles.len() / 2;
+            let (live, freed) = (handles[middle], handles[middle - 1]);
+            kernel.free(freed);
+            for (kind, handle) in [
+                ("live", live),
+                ("freed", freed),
+                ("interior", live + 8),
+                ("garbage", PAGE << 40),
+            ] {
+                // `free` of the live one comes last of all calls with it.
+                for call in [
+                    Call::Length(handle),
+                    Call::LengthUnsafe(handle),
+                    Call::Free(handle),
+                ] {
+                    let cost = fuel(&mut kernel, call);
+                    let row = format!("{} {kind}", format!("{call:?}").split('(').next().unwrap());
+                    match costs.iter_mut().find(|(name, _)| *name == row) {
+                        Some((_, costs)) => costs.push(cost),
+                        None => costs.push((row, vec![cost])),
+                    }
+                }
+            }
+        }
+        for (row, costs) in costs {
+            println!("{row}: {costs:?} with 10, 1,000 and 100,000 live blocks");
+            let spread = costs.iter().max().unwrap() - costs.iter().min().unwrap();
+            assert!(spread <= 8, "{row}: {costs:?}");
+        }
+    }
+}
