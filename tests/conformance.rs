@@ -66,7 +66,7 @@ fn conforms(value: &Value, schema: &Value, root: &Value) -> bool {
             "$schema" | "title" | "description" | "$defs" => true,
             "$ref" => conforms(
                 value,
-                root.pointer(&text(rule)[1..]).expect(text(rule)),
+                &root["$defs"][text(rule).trim_start_matches("#/$defs/")],
                 root,
             ),
             "type" => match text(rule) {

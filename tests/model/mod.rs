@@ -286,7 +286,7 @@ pub trait Subject {
     fn check_zero(&self, foreign: &[Range<usize>]) {
         let mut start = 8;
         let end = self.memory().len();
-        for hole in foreign.iter().cloned().chain([end..end]) {
+        for hole in foreign.iter().cloned().chain(std::iter::once(end..end)) {
             let bytes = &self.memory()[start..hole.start];
             // Without optimisation this takes a hundredth of a loop's time.
             if bytes != vec![0; bytes.len()] {

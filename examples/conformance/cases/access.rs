@@ -260,8 +260,8 @@ fn unchecked_plugins(book: &mut Book) {
                     }
                     c.value(format!("$p+{width}")).save("p");
                 });
-                c.length("$a").is_either(64, 0);
-                c.length("$b").is_either(8, 0);
+                c.length("$a").either(64, 0);
+                c.length("$b").either(8, 0);
                 c.filled("d", 100, 0xdd);
                 c.filled("e", 100, 0xee);
                 c.intact("d", 100, 0xdd);

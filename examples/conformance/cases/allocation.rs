@@ -143,7 +143,7 @@ fn growth(book: &mut Book) {
         "ten blocks of a page each need ten pages, and the eleventh for what they cost beside their data",
         |c| {
             c.repeat(10, |c| {
-                c.alloc(PAGE).is_not(0);
+                c.alloc(PAGE).not(0);
             });
             c.grown(10);
         },
@@ -152,12 +152,12 @@ fn growth(book: &mut Book) {
         c.memory_bytes().save("bytes");
         // 64 KiB of data, at most 192 KiB with bookkeeping.
         c.repeat(4096, |c| {
-            c.alloc(16).is_not(0);
+            c.alloc(16).not(0);
         });
         c.value("$end")
-            .is_at_least("$start+65536")
-            .is_below("$start+196609");
-        c.memory_bytes().is_at_least("$bytes+65536");
+            .at_least("$start+65536")
+            .below("$start+196609");
+        c.memory_bytes().at_least("$bytes+65536");
     });
     book.case(
         "growth: data stays",
@@ -176,7 +176,7 @@ fn growth(book: &mut Book) {
         "memory_bytes: the start",
         "the heap owns the first page from the start",
         |c| {
-            c.memory_bytes().is_at_least(60_000).is_below(PAGE + 1);
+            c.memory_bytes().at_least(60_000).below(PAGE + 1);
         },
     );
     book.case(
@@ -229,7 +229,7 @@ fn foreign_pages(book: &mut Book) {
     let reason = "growth may come back not contiguous: only pages that are declared or were granted are handed out";
     book.case("foreign pages: at the start", reason, |c| {
         add(c, 2);
-        c.memory_bytes().is_below(PAGE + 1).save("bytes");
+        c.memory_bytes().below(PAGE + 1).save("bytes");
         c.filled("a", 1000, 0xaa);
         c.filled("b", 100_000, 0xbb);
         c.filled("c", 100_000, 0xcc);
@@ -237,7 +237,7 @@ fn foreign_pages(book: &mut Book) {
         c.intact("a", 1000, 0xaa);
         c.intact("b", 100_000, 0xbb);
         c.intact("c", 100_000, 0xcc);
-        c.memory_bytes().is_at_least("$bytes+196608");
+        c.memory_bytes().at_least("$bytes+196608");
     });
     book.case("foreign pages: later", reason, |c| {
         c.filled("a", 100_000, 0xaa);
@@ -329,7 +329,7 @@ fn costs(book: &mut Book) {
     for (n, blocks) in [(8, 1600), (16, 1300), (100, 470), (1000, 61)] {
         book.case(format!("bookkeeping: blocks of {n} bytes"), reason, |c| {
             c.repeat(blocks, |c| {
-                c.alloc(n).is_not(0);
+                c.alloc(n).not(0);
             });
             c.grown(0);
         });

@@ -83,16 +83,12 @@ fn handles(book: &mut Book) {
             format!("handles: {n} bytes"),
             "handles are non-zero, below 2^32 and 8-byte aligned",
             |c| {
+                c.alloc(n).not(0).below(1 << 32).multiple_of(8).save("a");
                 c.alloc(n)
-                    .is_not(0)
-                    .is_below(1 << 32)
-                    .is_multiple_of(8)
-                    .save("a");
-                c.alloc(n)
-                    .is_not("$a")
-                    .is_not(0)
-                    .is_below(1 << 32)
-                    .is_multiple_of(8)
+                    .not("$a")
+                    .not(0)
+                    .below(1 << 32)
+                    .multiple_of(8)
                     .save("b");
                 c.inside("$a", n);
                 c.inside("$b", n);

@@ -111,8 +111,8 @@ fn overwritten_prefixes(book: &mut Book) {
             c.filled("b", 40, 0xbb);
             c.filled("c", 48, 0xcc);
             c.store_u64("$b-8", value);
-            c.length("$b").is_either(40, 0);
-            c.length_unsafe("$b").is_either(40, 0);
+            c.length("$b").either(40, 0);
+            c.length_unsafe("$b").either(40, 0);
             c.inside("$b", 40);
             c.intact("a", 32, 0xaa);
             c.intact("c", 48, 0xcc);
@@ -134,7 +134,7 @@ fn overwritten_prefixes(book: &mut Book) {
                 c.filled("b", 40, 0xbb);
                 for value in [0, 1, 0x7f, 0x80, 0xff] {
                     c.store_u8(format!("$b-{delta}"), value);
-                    c.length("$b").is_either(40, 0);
+                    c.length("$b").either(40, 0);
                     c.length("$a").is(32);
                 }
             },
@@ -183,7 +183,7 @@ fn overwritten_prefixes(book: &mut Book) {
             c.free("$b");
             c.free("$a");
             c.store_u64("$a-8", u64::MAX);
-            c.alloc(1000).is_either("$a", "$b").save("d");
+            c.alloc(1000).either("$a", "$b").save("d");
             c.write_all("$d", 1000, 0xdd);
             c.alloc(100_000).is(0);
             c.intact("c", 1000, 0xcc);
@@ -235,7 +235,7 @@ fn forged_prefixes(book: &mut Book) {
         c.filled("c", 48, 0xcc);
         c.peek("$a-8").save("prefix");
         c.store_u64("$b-8", "$prefix");
-        c.length("$b").is_either(40, 0);
+        c.length("$b").either(40, 0);
         c.free("$b");
         c.intact("a", 64, 0xaa);
         c.intact("c", 48, 0xcc);
@@ -306,9 +306,9 @@ fn stores_everywhere(book: &mut Book) {
                     c.store_u64("$p", value.as_str());
                     c.value("$p+8").save("p");
                 });
-                c.length("$a").is_either(64, 0);
+                c.length("$a").either(64, 0);
                 c.length("$b").is(0);
-                c.length("$c").is_either(20_000, 0);
+                c.length("$c").either(20_000, 0);
                 c.named("output", "$a", 64);
                 c.error_get().is("$c");
                 c.ranges_inside("$c");

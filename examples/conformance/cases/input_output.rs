@@ -442,7 +442,7 @@ fn reset(book: &mut Book) {
                 c.write_all("$first", 100, 0x61);
                 c.input_set("$first", 100);
                 c.input_load_u64(92).is(0x6161_6161_6161_6161);
-                c.alloc(50).is_not(0).save("output");
+                c.alloc(50).not(0).save("output");
                 c.store_u64("$output", 5);
                 c.output_set("$output", 50);
                 c.error_get().is(0);

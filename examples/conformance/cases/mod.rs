@@ -181,20 +181,20 @@ impl Answer<'_> {
     fn is(self, value: impl Operand) -> Self {
         self.with("result", operand(value))
     }
-    fn is_not(self, value: impl Operand) -> Self {
+    fn not(self, value: impl Operand) -> Self {
         self.with("result_not", operand(value))
     }
-    fn is_below(self, value: impl Operand) -> Self {
+    fn below(self, value: impl Operand) -> Self {
         self.with("result_below", operand(value))
     }
-    fn is_at_least(self, value: impl Operand) -> Self {
+    fn at_least(self, value: impl Operand) -> Self {
         self.with("result_at_least", operand(value))
     }
-    fn is_multiple_of(self, value: impl Operand) -> Self {
+    fn multiple_of(self, value: impl Operand) -> Self {
         self.with("result_multiple_of", operand(value))
     }
     /// One of two.
-    fn is_either(self, one: impl Operand, other: impl Operand) -> Self {
+    fn either(self, one: impl Operand, other: impl Operand) -> Self {
         self.with("result_one_of", list([operand(one), operand(other)]))
     }
     /// Names the answer.
@@ -352,7 +352,7 @@ impl Script {
 
     /// A block that must be had.
     fn block(&mut self, name: &str, n: u64) {
-        self.alloc(n).is_not(0).save(name);
+        self.alloc(n).not(0).save(name);
     }
 
     /// A block full of one byte.
@@ -407,7 +407,7 @@ impl Script {
         self.named("output", 0, 0);
         self.error_get().is(0);
         self.length("$first").is(0);
-        self.memory_bytes().is_at_least("$bytes");
+        self.memory_bytes().at_least("$bytes");
         self.alloc(9).is("$first");
         self.length("$first").is(9);
         self.read_all("$first", 9, 0);

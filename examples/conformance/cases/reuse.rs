@@ -18,8 +18,8 @@ fn fresh_first(book: &mut Book) {
             |c| {
                 c.block("p", freed);
                 c.free("$p");
-                c.alloc(asked).is_not("$p").is_not(0);
-                c.alloc(asked).is_not("$p").is_not(0);
+                c.alloc(asked).not("$p").not(0);
+                c.alloc(asked).not("$p").not(0);
             },
         );
     }
@@ -55,7 +55,7 @@ fn stale_frees(book: &mut Book) {
                 c.use_up();
                 c.free("$old");
                 c.free("$key");
-                let value = c.alloc(b).is_not(0).is_not("$key").save("value");
+                let value = c.alloc(b).not(0).not("$key").save("value");
                 if a == b {
                     value.is("$old");
                 }
@@ -84,7 +84,7 @@ fn stale_frees(book: &mut Book) {
             c.repeat(100, |c| {
                 c.block("key", 100);
                 c.free("$key");
-                c.alloc(100).is_not(0).is_not("$key").save("value");
+                c.alloc(100).not(0).not("$key").save("value");
                 c.free("$key");
                 c.length("$value").is(100);
                 c.free("$value");
@@ -158,7 +158,7 @@ fn longest_freed_first(book: &mut Book) {
         three(c, [400, 40, 40]);
         c.free("$a");
         c.free("$b");
-        c.alloc(40).is_not(0).is_not("$b");
+        c.alloc(40).not(0).not("$b");
     });
     book.case("longest-freed first: only the youngest fits", reason, |c| {
         three(c, [40, 80, 400]);
@@ -208,7 +208,7 @@ fn before_growth(book: &mut Book) {
         c.free("$a");
         // With 32 bytes each for bookkeeping there is room for 12 in what was freed alone.
         c.repeat(12, |c| {
-            c.alloc(1500).is_not(0);
+            c.alloc(1500).not(0);
         });
         c.length("$b").is(40_000);
     });
@@ -318,6 +318,6 @@ fn merging(book: &mut Book) {
             c.free("$b");
         });
         // At most 300,000 bytes are live, and neither size always fits where the other was.
-        c.value("$end").is_below("$start+655360");
+        c.value("$end").below("$start+655360");
     });
 }
