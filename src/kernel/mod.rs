@@ -1,4 +1,4 @@
-//! The kernel's logic, over any [`Machine`](crate::machine::Machine).
+//! The kernel's logic, over any [`Machine`].
 //!
 //! # The memory, in bytes
 //!
