@@ -7,7 +7,7 @@
 (module
   (global (export "extism_context") (mut externref) (ref.null extern))
 
-  (global $island (mut i64) (i64.const 40))
+  (global $island (mut i64) (i64.const 32))
   (func (export "__island") (result i64) (global.get $island))
   (func (export "__set_island") (param i64) (global.set $island (local.get 0)))
 

@@ -90,14 +90,14 @@ macro_rules! registers {
 
 registers! {
     /// Start of the island that fresh space is taken from, in bytes.
-    island / set_island: u64 = 40;
+    island / set_island: u64 = 32;
     /// Bytes of that island handed out so far: the frontier is `island + span`.
     span / set_span: u64 = 0;
     /// End of the highest byte that a plugin stored beyond the frontier, 0 if none: `reset` zeroes up to it.
     dirty / set_dirty: u64 = 0;
     /// Bytes of memory that the kernel owns: all of it up to the margin behind the top, less the gap.
     owned / set_owned: u64 = 65536;
-    /// Start of pages in between that belong to somebody else, in bytes.
+    /// Where the records ended in front of pages that belong to somebody else, in bytes. Counts if these pages have an end.
     gap_start / set_gap_start: u64 = 0;
     /// End of these pages, in bytes; 0 if there are none.
     gap_end / set_gap_end: u64 = 0;

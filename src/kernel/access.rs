@@ -62,7 +62,7 @@ impl<M: Machine> Kernel<M> {
     /// its records, and in no gap.
     pub(super) fn in_heap(&self, offset: u64, length: u64) -> bool {
         let floor = u64::from(self.machine.floor());
-        let length = length.max(1);
+        let length = length + u64::from(length == 0);
         if offset < BASE || offset >= floor || length > floor - offset {
             return false;
         }

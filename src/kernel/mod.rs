@@ -3,20 +3,20 @@
 //! # The memory, in bytes
 //!
 //! ```text
-//! 0     40                      frontier                   floor            top    end
+//! 0     32                      frontier                   floor            top    end
 //! | low | block | block | block | fresh, never handed out  | record | record | -- |
 //!       |  data grows up  ->    |                          |  <- records grow down
 //!
 //! block:   | hint, 8 bytes | data: the length asked for, rounded up to 8 bytes |
-//!                          ^ the handle: a multiple of 8, at least 48
+//!                          ^ the handle: a multiple of 8, at least 40
 //! ```
 //!
-//! * **The heap is what lies between 40 and the floor.** It is one interval, so a load or store is checked by one subtraction
+//! * **The heap is what lies between 32 and the floor.** It is one interval, so a load or store is checked by one subtraction
 //!   and one comparison (module `access`).
 //! * **What is trusted about a block lies in its record** (module `records`), which no store reaches. The hint in
 //!   front of the data holds the record's address, and counts only if the record points back.
 //! * **Freed blocks wait in a ring**, untouched. Only when fresh space is used up are they merged and filed in a tree by
-//!   size and age (module `free_space`), where the oldest that fits is found in at most 64 steps.
+//!   size and age (module `free_space`), where the oldest that fits is found in at most 32 steps.
 //! * **The frontier only rises** until `reset` (module `heap`): fresh space is used first, then freed, then growth.
 //! * **Input, output and error** are ranges of the heap, named by registers (module `io`).
 //!
@@ -42,8 +42,8 @@ use crate::machine::Machine;
 
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 65536;
-/// The lowest byte that is ever zeroed: address 0 means "none".
-const LOWEST: u64 = 8;
+/// The lowest byte that is ever zeroed, in the unused low memory: address 0 means "none".
+const LOWEST: u64 = 16;
 /// The first byte of the heap.
 const BASE: u64 = free_space::LOW_MEMORY as u64;
 /// Bytes in front of a block's data that lead to its record.

@@ -15,25 +15,27 @@ use crate::machine::Machine;
 /// Bytes of a record: with the hint 32 bytes a block.
 pub(super) const RECORD: u32 = 24;
 
-/// Free: the next record in its list, or the list itself.
-pub(super) const AFTER: u32 = 16;
-/// Free: the record before it in its list, or the list itself.
-pub(super) const BEFORE: u32 = 20;
 /// The block's address, a multiple of 8, and in its low 3 bits the block's state.
 pub(super) const ADDRESS: u32 = 0;
-/// Live: the exact length asked for in bytes; 0 for a gap. Filed: the age, lower is older.
+/// Live: the exact length asked for in bytes. Filed: the age, lower is older.
 pub(super) const LENGTH: u32 = 4;
 /// The record of the block below in memory.
 pub(super) const PREVIOUS: u32 = 8;
 /// The record of the block above in memory.
 pub(super) const NEXT: u32 = 12;
+/// Waiting: the record of the block freed next. Filed: a child.
+pub(super) const AFTER: u32 = 16;
+/// Waiting: the record of the block freed before it, or the ring itself. Filed: the other child.
+pub(super) const BEFORE: u32 = 20;
 
 /// Owned by the plugin or the host: address and state together are the handle itself.
 pub(super) const LIVE: u32 = 0;
-/// Freed, and in the list of those that wait to be filed.
+/// Freed, and in the ring of those that wait to be filed.
 pub(super) const WAITING: u32 = 1;
-/// Free, merged with its neighbours, and in the list of its size.
-pub(super) const FILED: u32 = 2;
+/// Free, merged with its filed neighbours, and in the tree. Contains the bit of `WAITING`.
+pub(super) const FILED: u32 = 3;
+/// Not a block, but pages of somebody else.
+pub(super) const GAP: u32 = 4;
 /// The bits of an address that hold the state.
 const STATE: u32 = 7;
 
@@ -75,8 +77,11 @@ impl<M: Machine> Kernel<M> {
         self.get(record, ADDRESS) & STATE
     }
 
-    /// Bytes of data that the block has room for: up to its neighbour's hint, or to the frontier.
+    /// Bytes of data that the block has room for: up to its neighbour's hint, or to the frontier. 0 if there is no record.
     pub(super) fn capacity(&self, record: u32) -> u32 {
+        if record < LOW_MEMORY {
+            return 0;
+        }
         let next = self.link(record, NEXT);
         let end = if next == 0 {
             self.frontier() as u32
@@ -90,40 +95,29 @@ impl<M: Machine> Kernel<M> {
     ///
     /// The hint may hold anything, since plugins can write it: it counts only if it leads to a record that says that a
     /// live block starts right here. It can't lead into the middle of records: of the words at multiples of 8
-    /// all but `address` hold places in the table or in low memory, and those are no handles.
+    /// all but `address` hold places in the table or 0, and those are no handles.
     #[inline(always)]
-    pub(super) fn find(&self, handle: u64) -> u32 {
-        if !self.is_common(handle) && !self.in_heap(handle, 1) {
-            return 0;
+    pub(super) fn find(&self, handle: u64) -> Option<u32> {
+        let hint = handle.wrapping_sub(HINT);
+        if hint >= (self.machine.floor() - HINT as u32).into() {
+            return None;
         }
-        let record = self.machine.load32(handle as u32 - HINT as u32, 0);
-        if (record | handle as u32) & 7 == 0
+        let record = self.machine.load32(hint as u32, 0);
+        let is_its = (record | handle as u32) & 7 == 0
             && record >= self.machine.floor()
             && record < self.machine.top()
-            && self.machine.load32(record, ADDRESS) == handle as u32
-        {
-            record
-        } else {
-            0
-        }
+            && self.machine.load32(record, ADDRESS) == handle as u32;
+        is_its.then_some(record)
     }
 
     /// Adds the record of a block that lies between the blocks `previous` and `next` (0: the heap's ends).
     ///
     /// There must be room for it below the floor.
     #[inline(always)]
-    pub(super) fn add_record(
-        &mut self,
-        address: u32,
-        length: u32,
-        previous: u32,
-        next: u32,
-    ) -> u32 {
+    pub(super) fn add_record(&mut self, previous: u32, next: u32) -> u32 {
         let record = self.machine.floor() - RECORD;
         // Before the record is written, so that a reset after an interruption zeroes it.
         self.machine.set_floor(record);
-        self.set(record, ADDRESS, address);
-        self.set(record, LENGTH, length);
         self.machine.store64(record, PREVIOUS, pair(previous, next));
         // For none this writes at NEXT in the unused low memory, which nobody reads.
         self.machine.store32(previous, NEXT, record);
@@ -165,9 +159,7 @@ impl<M: Machine> Kernel<M> {
         let state = self.state(from);
         if state == FILED {
             let cell = self.cell_of(from);
-            if self.link(cell, 0) == from {
-                self.set(cell, 0, to);
-            }
+            self.set(cell, 0, to);
         }
         self.copy_words(from, to, ADDRESS);
         self.copy_words(from, to, PREVIOUS);
@@ -178,16 +170,18 @@ impl<M: Machine> Kernel<M> {
         self.join(to, next);
         if state == LIVE {
             let hint = u64::from(self.address(to)).wrapping_sub(HINT);
-            // Not so for a gap, nor after a host has scribbled over the records.
-            if self.in_heap(hint, HINT) {
+            // Not so after a host has scribbled over the records.
+            if hint < self.machine.floor().into() {
                 self.machine.store32(hint as u32, 0, to);
             }
         } else if state == WAITING {
-            let (after, before) = (self.link(to, AFTER), self.link(to, BEFORE));
-            self.set(after, BEFORE, to);
+            let before = self.link(to, BEFORE);
             self.set(before, AFTER, to);
             if self.machine.tail() == from {
                 self.machine.set_tail(to);
+            } else {
+                let after = self.link(to, AFTER);
+                self.set(after, BEFORE, to);
             }
         }
     }
@@ -201,11 +195,12 @@ impl<M: Machine> Kernel<M> {
     /// Moves the records to the new top: those that are in the way, so at most as many as the new pages hold.
     pub(super) fn raise_records(&mut self, old_top: u32) {
         let floor = self.machine.floor();
-        let (rise, length) = (self.machine.top() - old_top, old_top - floor);
-        let end = floor + rise.min(length);
+        let rise = self.machine.top() - old_top;
+        let distance = rise.max(old_top - floor);
+        let end = self.machine.top() - distance;
         let mut record = floor;
         while record < end {
-            self.move_record(record, record + rise.max(length));
+            self.move_record(record, record + distance);
             record += RECORD;
         }
         self.raise_floor(end, floor + rise);
