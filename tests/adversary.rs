@@ -5,7 +5,9 @@ mod model;
 
 use std::ops::Range;
 
-use model::{Call, EDGES, Lockstep, PAGE, Subject, Wasm, native, shipped, vast};
+use model::{Call, EDGES, PAGE, Subject, native, vast};
+#[cfg(not(native_only))]
+use model::{Lockstep, Wasm, shipped};
 
 /// Random numbers that are the same in every run.
 struct Random(u64);
@@ -122,6 +124,7 @@ fn stores_never_change_the_bookkeeping() {
     for seed in 1..60 {
         check(&mut native(), seed);
     }
+    #[cfg(not(native_only))]
     for module in shipped() {
         (1..4).for_each(|seed| check(&mut Lockstep::new(module), seed));
     }
@@ -160,6 +163,7 @@ fn a_fake_record_in_data_is_not_believed() {
         kernel.check_as_new(&[]);
     }
     check(&mut native());
+    #[cfg(not(native_only))]
     for module in shipped() {
         check(&mut Lockstep::new(module));
     }
@@ -293,6 +297,7 @@ fn scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there() {
     for seed in 1..30 {
         check_scribbling(&mut native(), seed, NATIVE_BUDGET, scribble_all);
     }
+    #[cfg(not(native_only))]
     for module in shipped() {
         for seed in 1..12 {
             check_scribbling(&mut Lockstep::new(module), seed, FUEL, scribble_words);
@@ -401,6 +406,7 @@ fn stale_second_frees_lose_no_value() {
         for sizes in SIZES.chunks(1) {
             check(&mut native(), 10_000, sizes, before_length);
         }
+        #[cfg(not(native_only))]
         for module in shipped() {
             check(&mut Wasm::new(module), 10_000, &SIZES, before_length);
         }
@@ -500,6 +506,7 @@ fn native_calls_may_be_stopped_at_any_operation() {
 }
 
 /// The fuel that the script takes.
+#[cfg(not(native_only))]
 fn total_fuel(module: &wasmtime::Module, with_gap: bool) -> u64 {
     let mut total = 0;
     script(&mut Wasm::new(module), with_gap, &mut |kernel, call| {
@@ -510,6 +517,7 @@ fn total_fuel(module: &wasmtime::Module, with_gap: bool) -> u64 {
     total
 }
 
+#[cfg(not(native_only))]
 #[test]
 fn shipped_calls_may_be_stopped_at_any_fuel() {
     for module in shipped() {
