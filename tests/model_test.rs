@@ -89,6 +89,21 @@ impl fmt::Debug for Sequence {
     }
 }
 
+/// A page of small blocks without fresh space, and frees and allocations in it: where regions are filed, merged and split.
+fn tight() -> impl Strategy<Value = Sequence> {
+    let op = prop_oneof![
+        6 => any::<u8>().prop_map(|n| Op::Free(Place::Live(n, 0))),
+        6 => (1..200u64).prop_map(Op::Alloc),
+        1 => (1..5000u64).prop_map(Op::Alloc),
+        1 => op(),
+    ];
+    let ops = prop::collection::vec(op, 1..400);
+    (300..2000u16, ops).prop_map(|(size, mut ops)| {
+        ops.insert(0, Op::UseUp(size));
+        Sequence(ops)
+    })
+}
+
 /// Operations with, in some sequences, growth by the host.
 fn sequence(longest: usize) -> impl Strategy<Value = Sequence> {
     let host_grow = (1..4u8).prop_map(Op::HostGrow);
@@ -128,6 +143,14 @@ proptest! {
     #[test]
     fn native_follows_the_model(ops in sequence(80), limit in limit()) {
         run(native(), limit, &ops.0);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(512))]
+    #[test]
+    fn native_follows_the_model_in_a_tight_page(ops in tight()) {
+        run(native(), 1, &ops.0);
     }
 }
 

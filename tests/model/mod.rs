@@ -491,6 +491,8 @@ pub enum Op {
     Alloc(u64),
     /// `alloc` of what fits into that freed block.
     AllocLike(u8),
+    /// `alloc` of blocks of that many bytes, and as many as the fresh space is sure to have room for.
+    UseUp(u16),
     /// `free`.
     Free(Place),
     /// `length` and `length_unsafe`.
@@ -732,11 +734,16 @@ impl Model {
         self.frontier = self.frontier.max(taken.end);
         self.given.push(handle);
         self.swallowed.remove(&handle);
+        // A block that seemed to reach over this one did not.
+        for (_, swallowed) in self.swallowed.range_mut(..handle) {
+            *swallowed = (*swallowed).min(handle - 8);
+        }
         if cramped {
-            let regions = self.free_regions(None, subject.base());
-            if let Some(region) = regions.iter().find(|region| region.contains(&handle)) {
-                self.swallowed.insert(handle, region.end);
-            }
+            let above = self.live.keys().map(|other| other - 8);
+            let above = above.chain(self.foreign.iter().map(|gap| gap.start));
+            let region_end = above.filter(|&start| start >= handle).min();
+            self.swallowed
+                .insert(handle, region_end.unwrap_or(self.frontier));
         }
         self.handed_out += 1;
         self.live.insert(handle, n);
@@ -839,6 +846,16 @@ impl Model {
                 let freed = self.freed.iter().rev().nth(n.into());
                 self.alloc(freed.map_or(1, |range| range.end - range.start), subject);
             }
+            Op::UseUp(n) => {
+                let n = u64::from(n).max(8);
+                while subject.floor() >= self.frontier + rounded(n) + SPARE {
+                    let given = self.given.len();
+                    self.alloc(n, subject);
+                    if self.given.len() == given {
+                        break;
+                    }
+                }
+            }
             Op::Free(place) => self.free(self.place(place, subject), subject),
             Op::Length(place) => {
                 let handle = self.place(place, subject);
@@ -901,7 +918,10 @@ impl Model {
                 }
             }
         }
-        if !matches!(op, Op::Alloc(_) | Op::AllocLike(_) | Op::HostGrow(_)) {
+        if !matches!(
+            op,
+            Op::Alloc(_) | Op::AllocLike(_) | Op::UseUp(_) | Op::HostGrow(_)
+        ) {
             assert_eq!(before, (self.memory_bytes, subject.pages()), "it grew");
         }
         self.check(subject);
