@@ -62,6 +62,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Merges a free block that is in neither ring nor tree with the filed regions beside it, and files it.
     pub(super) fn merge_and_file(&mut self, mut record: u32) {
+        // First, since its links are no longer the ring's: it may move when another is given up.
+        self.set(record, ADDRESS, self.get(record, ADDRESS) | FILED);
         let previous = self.take_out_neighbour(record, PREVIOUS);
         if previous != 0 {
             record = self.absorb(previous, record);
@@ -70,6 +72,10 @@ impl<M: Machine> Kernel<M> {
         if next != 0 {
             record = self.absorb(record, next);
         }
+        let age = self.machine.clock();
+        // Even, so that 32 bits are enough for the 32 levels: two that differ in the last bit would take one more.
+        self.machine.set_clock(age.wrapping_add(2));
+        self.set(record, LENGTH, age);
         self.file(record);
     }
 
@@ -79,7 +85,7 @@ impl<M: Machine> Kernel<M> {
         if !self.is(neighbour, FILED) {
             return 0;
         }
-        self.sink(neighbour, 0);
+        self.unfile(neighbour);
         neighbour
     }
 
@@ -105,14 +111,9 @@ impl<M: Machine> Kernel<M> {
         oldest
     }
 
-    /// Puts a free region into the tree, as the youngest: it takes the place of the first on its path that is smaller, and
-    /// that one goes on down its own path.
+    /// Puts a free region into the tree: it takes the place of the first on its path that is smaller, and that one goes on
+    /// down its own path.
     pub(super) fn file(&mut self, mut record: u32) {
-        let age = self.machine.clock();
-        // Even, so that 32 bits are enough for the 32 levels: two that differ in the last bit would take one more.
-        self.machine.set_clock(age.wrapping_add(2));
-        self.set(record, LENGTH, age);
-        self.set(record, ADDRESS, self.get(record, ADDRESS) | FILED);
         let mut cell = ROOT;
         let mut bit = HIGHEST;
         while bit != 0 {
@@ -131,9 +132,8 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Lets a region sink to the place of one with room for `size` bytes: larger ones below it rise. With 0 it leaves the
-    /// tree.
-    pub(super) fn sink(&mut self, record: u32, size: u32) {
+    /// Takes a region out of the tree: the larger of its children takes its place, and so on below.
+    pub(super) fn unfile(&mut self, record: u32) {
         let mut cell = self.cell_of(record);
         let mut bit = HIGHEST;
         while bit != 0 {
@@ -143,10 +143,10 @@ impl<M: Machine> Kernel<M> {
             } else {
                 (left, LEFT)
             };
-            if self.capacity(up) <= size {
+            self.set(cell, 0, up);
+            if up == 0 {
                 break;
             }
-            self.set(cell, 0, up);
             let below = self.machine.load64(up, LEFT);
             let beside = self.machine.load64(record, LEFT);
             self.machine.store64(up, LEFT, beside);
@@ -154,7 +154,6 @@ impl<M: Machine> Kernel<M> {
             cell = up + side;
             bit >>= 1;
         }
-        self.set(cell, 0, if size == 0 { 0 } else { record });
     }
 
     /// The cell that leads to a region.

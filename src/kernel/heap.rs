@@ -155,17 +155,15 @@ impl<M: Machine> Kernel<M> {
         if self.state(region) != FILED || !self.in_heap(handle.wrapping_sub(HINT), HINT + need) {
             return 0;
         }
-        let mut rest = self.capacity(region) - need as u32;
-        let mut record = region;
+        let rest = self.capacity(region) - need as u32;
         let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
-        if rest < 2 * HINT as u32 || !room {
-            rest = 0;
-        } else {
+        let mut record = region;
+        self.unfile(region);
+        if rest >= 2 * HINT as u32 && room {
             record = self.add_record_rarely(self.link(region, PREVIOUS), region);
             self.set(region, ADDRESS, (handle + need + HINT) as u32 | FILED);
-            rest -= HINT as u32;
+            self.file(region);
         }
-        self.sink(region, rest);
         self.set(record, ADDRESS, handle as u32 | LIVE);
         self.set(record, LENGTH, n as u32);
         self.machine.store32((handle - HINT) as u32, 0, record);

@@ -159,7 +159,10 @@ impl<M: Machine> Kernel<M> {
         let state = self.state(from);
         if state == FILED {
             let cell = self.cell_of(from);
-            self.set(cell, 0, to);
+            // Not so while it is being merged.
+            if self.link(cell, 0) == from {
+                self.set(cell, 0, to);
+            }
         }
         self.copy_words(from, to, ADDRESS);
         self.copy_words(from, to, PREVIOUS);

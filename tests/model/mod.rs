@@ -608,7 +608,8 @@ impl Model {
         };
         let mut spans: Vec<_> = self.live.iter().map(occupied).collect();
         spans.extend(without.iter().map(|(h, length)| occupied((h, length))));
-        spans.extend(self.foreign.iter().cloned());
+        // The last bytes of memory are never used, so neither are those in front of somebody else's pages.
+        spans.extend(self.foreign.iter().map(|gap| gap.start - 48..gap.end));
         spans.push(self.frontier..u64::MAX);
         spans.sort_by_key(|span| span.start);
         let mut end = base;
@@ -645,7 +646,6 @@ impl Model {
         // The kernel's own frontier: it may have gone on behind a gap without a block there.
         let registers = subject.registers();
         let cramped = subject.floor() < registers.island + registers.span + 64;
-        let gap_ahead = self.foreign.iter().any(|gap| gap.start >= self.frontier);
         let fresh = subject.floor().saturating_sub(self.frontier);
         let reusable = self.has_free_region(n, None, subject.base());
         let handle = subject.alloc(n);
@@ -660,7 +660,8 @@ impl Model {
                 return;
             }
             assert!(!reusable, "alloc({n}) failed although a freed region fits");
-            let most = (rounded(n) + SPARE).div_ceil(PAGE);
+            // Behind a gap it needs room for the records too.
+            let most = (rounded(n) + SPARE + 24 * self.handed_out).div_ceil(PAGE);
             assert!(
                 pages + most > self.limit || self.foreign.len() > 1,
                 "alloc({n}) failed although {most} pages could be had"
@@ -676,23 +677,16 @@ impl Model {
         if grown > 0 {
             assert!(!reusable, "alloc({n}) grew although a freed region fits");
             assert!(
-                fresh < rounded(n) + SPARE || gap_ahead,
+                fresh < rounded(n) + SPARE,
                 "alloc({n}) grew although {fresh} fresh bytes were left"
             );
-            let below = self.foreign.iter().any(|range| range.start > handle);
-            if below {
-                // The records had to go behind the pages of somebody else. The kernel may have asked for room for the
-                // block there too.
-                assert!(grown <= 1 + n.div_ceil(PAGE));
-            } else {
-                // With one page less it would not fit.
-                let rest = subject.floor() - (handle + rounded(n));
-                assert!(rest < PAGE + SPARE, "{rest} bytes more than needed");
-            }
+            // With one page less it would not fit.
+            let rest = subject.floor() - (handle + rounded(n));
+            assert!(rest < PAGE + SPARE, "{rest} bytes more than needed");
         }
         let is_fresh = handle >= self.frontier;
         assert!(
-            is_fresh || fresh < rounded(n) + SPARE || gap_ahead,
+            is_fresh || fresh < rounded(n) + SPARE,
             "alloc({n}) reused although {fresh} fresh bytes were left"
         );
         if let Some(last) = self.freed_last
@@ -975,16 +969,16 @@ impl Model {
         }
         // 32 bytes a block, eight of them in front of its data.
         let blocks = self.handed_out + 2;
-        let owned_end =
-            self.foreign
-                .iter()
-                .rev()
-                .fold(subject.memory().len() as u64, |end, range| {
-                    if range.end == end { range.start } else { end }
-                });
+        // They lie in front of the first pages of somebody else that the kernel hasn't got to.
+        let behind = self.foreign.iter().map(|range| range.start);
+        let owned_end = behind
+            .filter(|&start| start > subject.floor())
+            .min()
+            .unwrap_or(subject.memory().len() as u64);
         assert!(
             owned_end - subject.floor() <= 24 * blocks + 48,
-            "the records take too much"
+            "{blocks} records lie from {} to {owned_end}",
+            subject.floor()
         );
         assert!(subject.base() < 256);
     }
