@@ -287,6 +287,7 @@ fn scribble_all(memory: &mut [u8], random: &mut Random, _: Range<usize>) {
 /// More than any call may cost natively: growth moves a page full of records at some 20 operations each.
 const NATIVE_BUDGET: u64 = 60_000;
 /// The same in fuel.
+#[cfg(not(native_only))]
 const FUEL: u64 = 1_000_000;
 
 #[test]

@@ -3,12 +3,16 @@
 
 mod model;
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
-use model::{EDGES, Model, Op, Place, Subject, native};
+use model::{EDGES, Model, Op, Place, native};
 #[cfg(not(native_only))]
 use model::{Lockstep, shipped};
-use proptest::{prelude::*, sample::select, test_runner::Config};
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
 
 fn near() -> impl Strategy<Value = i8> {
     prop_oneof![3 => Just(0i8), 4 => -17..=17i8, 1 => any::<i8>()]
@@ -114,59 +118,67 @@ fn sequence(longest: usize) -> impl Strategy<Value = Sequence> {
     .prop_map(Sequence)
 }
 
+/// Few pages, so that memory is used up; or as many as no sequence needs.
 fn limit() -> impl Strategy<Value = u64> {
     prop_oneof![3 => 1..=3u64, 1 => Just(64u64)]
 }
 
-fn run<S: Subject>(mut subject: S, limit: u64, ops: &[Op]) {
-    let mut model = Model::new(&mut subject, limit);
-    for &op in ops {
-        model.step(op, &mut subject);
-    }
-    model.step(Op::Reset, &mut subject);
-}
-
-/// `PROPTEST_CASES` scales the counts, whose ratio stays.
-fn cases(share: u32) -> Config {
-    let config = Config::default();
-    Config {
-        cases: (config.cases * share / 64).max(1),
+/// Runs that many sequences, shrinks one that fails, and prints how many steps were compared.
+///
+/// `PROPTEST_CASES` scales the number, which is for its default of 256.
+fn follow<S: Strategy>(cases: u32, sequences: S, run: impl Fn(S::Value) -> usize) {
+    // Miri is a thousand times slower.
+    let cases = if cfg!(miri) { 4 } else { cases };
+    let default = Config::default();
+    let mut runner = TestRunner::new(Config {
+        cases: (cases * default.cases / 256).max(1),
         // A failure is kept as a named test, not as a seed.
         failure_persistence: None,
         max_shrink_iters: 4_000,
-        ..config
+        ..default
+    });
+    let steps = Cell::new(0);
+    let result = runner.run(&sequences, |sequence| {
+        steps.set(steps.get() + run(sequence));
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
     }
+    println!("{} steps", steps.get());
 }
 
-proptest! {
-    #![proptest_config(cases(2048))]
-    #[test]
-    fn native_follows_the_model(ops in sequence(80), limit in limit()) {
-        run(native(), limit, &ops.0);
-    }
+/// Operations a sequence, of which Miri has time for few.
+const LENGTH: usize = if cfg!(miri) { 20 } else { 80 };
+
+#[test]
+fn native_follows_the_model() {
+    follow(8000, (sequence(LENGTH), limit()), |(ops, limit)| {
+        Model::run(native(), limit, &ops.0)
+    });
 }
 
-proptest! {
-    #![proptest_config(cases(512))]
-    #[test]
-    fn native_follows_the_model_in_a_tight_page(ops in tight()) {
-        run(native(), 1, &ops.0);
-    }
+#[cfg_attr(miri, ignore = "a page full of blocks takes minutes")]
+#[test]
+fn native_follows_the_model_in_a_tight_page() {
+    follow(300, tight(), |ops| Model::run(native(), 1, &ops.0));
 }
 
-proptest! {
-    #![proptest_config(cases(32))]
-    #[test]
-    fn native_follows_the_model_for_long(ops in sequence(1500), limit in limit()) {
-        run(native(), limit, &ops.0);
-    }
+#[cfg_attr(miri, ignore = "long sequences take minutes")]
+#[test]
+fn native_follows_the_model_for_long() {
+    follow(100, (sequence(1500), limit()), |(ops, limit)| {
+        Model::run(native(), limit, &ops.0)
+    });
 }
 
 #[cfg(not(native_only))]
-proptest! {
-    #![proptest_config(cases(256))]
-    #[test]
-    fn shipped_modules_follow_the_model(ops in sequence(80), limit in limit(), mvp in 0..2usize) {
-        run(Lockstep::new(&shipped()[mvp]), limit, &ops.0);
-    }
+#[test]
+fn shipped_modules_follow_the_model() {
+    let subject = 0..2usize;
+    follow(
+        500,
+        (sequence(LENGTH), limit(), subject),
+        |(ops, limit, n)| Model::run(Lockstep::new(&shipped()[n]), limit, &ops.0),
+    );
 }

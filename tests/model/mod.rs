@@ -4,7 +4,7 @@
 //! The model is meant to be obviously right, not fast: maps of blocks, a copy of the memory, three registers.
 
 // Each test file uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::{
     cell::Cell,
@@ -19,8 +19,10 @@ use extism_kernel::{
     registers_in,
 };
 
+mod decode;
 #[cfg(not(native_only))]
 mod engine;
+pub use decode::decode;
 #[cfg(not(native_only))]
 pub use engine::{Lockstep, Wasm, shipped};
 
@@ -36,7 +38,6 @@ macro_rules! on_all {
         }
     }};
 }
-#[allow(unused_imports)]
 pub(crate) use on_all;
 
 /// Bytes of a page.
@@ -981,6 +982,16 @@ impl Model {
             subject.floor()
         );
         assert!(subject.base() < 256);
+    }
+
+    /// Runs all operations on a fresh subject, and at last a reset; says how many steps that took.
+    pub fn run<S: Subject>(mut subject: S, limit: u64, ops: &[Op]) -> usize {
+        let mut model = Self::new(&mut subject, limit);
+        for &op in ops {
+            model.step(op, &mut subject);
+        }
+        model.step(Op::Reset, &mut subject);
+        ops.len() + 1
     }
 
     /// Live blocks as (handle, length).

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Breaks the kernel's promises one by one on a copy of the source, and checks that the test named beside each fails.
+# tests/README.md has the table. Arguments, if any, are the names of the breaks to try.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+copy=$PWD/target/breaks
+rm -rf "$copy"
+mkdir -p "$copy"
+git ls-files -z | xargs -0 cp --parents --target-directory="$copy" 2>/dev/null || true
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/breaks-build PROPTEST_CASES=16
+wanted=" $* "
+missed=0 caught=0
+
+try() { # NAME FILE PERL-SUBSTITUTION TARGET TEST
+  case "$wanted" in "  " | *" $1 "*) ;; *) return ;; esac
+  local file=$copy/src/kernel/$2 log=$copy/$1.log
+  cp "src/kernel/$2" "$file"
+  perl -0pi -e "$3" "$file"
+  if cmp -s "src/kernel/$2" "$file"; then
+    echo "STALE   $1: nothing in $2 matches any more"
+    missed=$((missed + 1))
+    return
+  fi
+  (cd "$copy" && timeout 240 cargo test --quiet --package extism-kernel-native --test "$4" -- --exact "$5") >"$log" 2>&1 && status=0 || status=$?
+  cp "src/kernel/$2" "$file"
+  # A break that doesn't compile, or a test that isn't there, shows nothing.
+  if [ "$status" != 0 ] && grep -qE "^test result: FAILED|^error: test failed|panicked" "$log"; then
+    echo "caught  $1 by $4: $5"
+    caught=$((caught + 1))
+  elif [ "$status" = 124 ]; then
+    echo "caught  $1 by $4: $5 (it didn't end)"
+    caught=$((caught + 1))
+  else
+    echo "MISSED  $1 by $4: $5 (see $log)"
+    missed=$((missed + 1))
+  fi
+}
+
+# Section 2
+try wrap-the-size heap.rs 's/need\.wrapping_sub\(8\) >= MOST - 8/need == 0/' contract impossible_sizes_are_0_and_change_nothing
+try a-page-too-many heap.rs 's/(let pages = .*?) \/ PAGE;/$1 \/ PAGE + 1;/' contract growth_is_for_exactly_the_pages_that_are_needed
+try foreign-pages heap.rs 's/base != old_end/false/g' contract pages_of_somebody_else_are_never_used
+try reuse-before-fresh heap.rs 's/(<= self\.machine\.floor\(\)\.into\(\))\n    \}\n\n    \/\/\/ The order/$1 && self.machine.tail() == WAITING_RING\n    }\n\n    \/\/\/ The order/' contract fresh_space_comes_before_freed_blocks
+try growth-before-reuse heap.rs 's/self\.file_longest_freed\(\) \|\| (self\.grow\(self\.frontier\(\), need \+ OVERHEAD\))/$1 || self.file_longest_freed()/' contract freed_blocks_come_back_before_growth
+try youngest-first free_space.rs 's/(self\.get\(oldest, LENGTH\)) <= /$1 >= /' contract the_longest_freed_of_those_that_fit_comes_first
+try larger-records records.rs 's/RECORD: u32 = 24/RECORD: u32 = 48/' contract a_block_costs_32_bytes
+try never-merge free_space.rs 's/if !self\.is\(neighbour, FILED\)/if neighbour != 1/' contract neighbours_merge_so_that_memory_stays_bounded
+try free-anything records.rs 's/&& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' contract free_ignores_all_but_live_handles
+try poison-freed heap.rs 's/(self\.enqueue\(record\);)/self.machine.store64(handle as u32, 0, 0); $1/' contract freed_data_stays_until_it_is_handed_out
+try keep-freed-input heap.rs 's/(if handle == self\.machine\.input_offset\(\) \{\s*)self\.machine\.set_input_length\(0\);/$1/' contract freeing_the_input_frees_it_and_empties_it
+try skip-the-pin heap.rs 's/\|\| handle == self\.machine\.output_offset\(\) \|\| handle == self\.machine\.error\(\)//' contract output_and_error_are_pinned_until_others_are_set
+try round-the-length heap.rs 's/            length\.into\(\)/            u64::from((length + 7) & !7)/' contract lengths_are_exact_and_data_is_aligned_and_disjoint
+try walk-the-records records.rs 's/(pub\(super\) fn find\(&self, handle: u64\) -> u32 \{)/$1 let mut walk = self.machine.floor(); while walk < self.machine.top() { if self.machine.load32(walk, 0) == 1 { return 0; } walk += RECORD; }/' adversary no_call_costs_more_where_there_are_many_blocks
+try load-past-the-end access.rs 's/ \|\| length > floor - offset//' contract loads_and_stores_reach_the_heap_and_nothing_else
+try store-at-address-0 access.rs 's/offset < BASE/offset < BASE - 32/' contract a_plugin_that_ignores_a_failed_alloc_does_no_harm
+try forget-overruns access.rs 's/self\.machine\.set_dirty\(dirty\)/let _ = dirty/' contract an_overrun_of_the_last_block_can_be_output
+try forget-growth heap.rs 's/self\.machine\.set_owned\(.*?\);//' contract growth_is_for_exactly_the_pages_that_are_needed
+# Section 4
+try trust-the-hint records.rs 's/&& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' adversary a_fake_record_in_data_is_not_believed
+try store-reaches-records access.rs 's/let floor = u64::from\(self\.machine\.floor\(\)\);/let floor = u64::from(self.machine.top());/' adversary stores_never_change_the_bookkeeping
+try any-output io.rs 's/if self\.in_heap\(offset, length\)/if offset < u64::MAX \&\& length < u64::MAX/' contract input_and_output_take_any_range_of_the_heap_and_no_other
+try trust-links records.rs 's/(pub\(super\) fn checked.*?\{)/$1 if record != 1 { return record; }/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try trust-lengths heap.rs 's/if length <= self\.machine\.top\(\) - handle as u32/if length != 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try overlap-the-rest heap.rs 's/\(handle \+ need \+ HINT\) as u32 \| FILED/(handle + need - HINT) as u32 | FILED/' model_test native_follows_the_model
+try floor-before-zeroing records.rs 's/(self\.zero\(self\.machine\.floor\(\)\.into\(\), end\.into\(\)\);)\s*(self\.machine\.set_floor\(floor\);)/let low = self.machine.floor(); $2 self.zero(low.into(), end.into());/' adversary native_calls_may_be_stopped_at_any_operation
+try registers-before-zeroing heap.rs 's/(self\.zero\(LOWEST, used\);)/self.machine.set_span(0); $1/' adversary native_calls_may_be_stopped_at_any_operation
+
+echo "$caught caught, $missed missed"
+[ "$missed" = 0 ] && [ "$caught" != 0 ]
