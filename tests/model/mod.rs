@@ -649,10 +649,14 @@ impl Model {
         let cramped = subject.floor() < registers.island + registers.span + 64;
         let fresh = subject.floor().saturating_sub(self.frontier);
         let reusable = self.has_free_region(n, None, subject.base());
+        let last = self.freed_last;
+        let searched = n < 1 << 32 && (fresh < rounded(n) + SPARE || gap_ahead);
+        let only_last_fits = !self.has_free_region(n, last, subject.base());
         let handle = subject.alloc(n);
         let grown = subject.pages() - pages;
-        if handle == 0 || grown > 0 {
-            // The search has filed it, and merged it with its neighbours: it can't be told from them any more.
+        if handle == 0 || grown > 0 || (searched && only_last_fits) {
+            // The search has filed it, and merged it with its neighbours: it can't be told from them any more. That is so
+            // even where a merge gave room for one more record, and the block then came from fresh space.
             self.freed_last = None;
         }
         if handle == 0 {
@@ -690,11 +694,9 @@ impl Model {
             is_fresh || fresh < rounded(n) + SPARE,
             "alloc({n}) reused although {fresh} fresh bytes were left"
         );
-        if let Some(last) = self.freed_last
-            && last.0 == handle
-        {
+        if last.is_some_and(|last| last.0 == handle) {
             assert!(
-                !self.has_free_region(n, Some(last), subject.base()),
+                only_last_fits,
                 "alloc({n}) took the block freed last, although another region fits"
             );
         }
