@@ -650,7 +650,7 @@ impl Model {
         let fresh = subject.floor().saturating_sub(self.frontier);
         let reusable = self.has_free_region(n, None, subject.base());
         let last = self.freed_last;
-        let searched = n < 1 << 32 && (fresh < rounded(n) + SPARE || gap_ahead);
+        let searched = n < 1 << 32 && fresh < rounded(n) + SPARE;
         let only_last_fits = !self.has_free_region(n, last, subject.base());
         let handle = subject.alloc(n);
         let grown = subject.pages() - pages;
