@@ -1,4 +1,7 @@
 //! Loads and stores by plugins: any byte of the heap, and nothing else.
+//!
+//! Nothing is called from here: a call in a load or store, even one that is hardly ever made, costs each of them the check of the
+//! engine's stack (RATIONALE.md).
 
 use super::{BASE, Kernel};
 use crate::machine::Machine;
@@ -49,23 +52,33 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The rare case of a store: in an earlier island, or an overrun into fresh space, which `reset` must zero.
+    #[inline(always)]
     fn reach(&mut self, offset: u64, length: u64) -> bool {
-        let inside = self.in_heap(offset, length);
-        if inside {
-            let dirty = self.machine.dirty().max(offset + length);
-            self.machine.set_dirty(dirty);
+        if !self.in_heap(offset, length) {
+            return false;
         }
-        inside
+        let end = offset + length;
+        if end > self.machine.dirty() {
+            self.machine.set_dirty(end);
+        }
+        true
     }
 
     /// Whether `length` bytes from `offset`, and in any case the first, lie in the heap: above the kernel's low memory, below
     /// its records, and in no gap.
-    pub(super) fn in_heap(&self, offset: u64, length: u64) -> bool {
+    #[inline(always)]
+    fn in_heap(&self, offset: u64, length: u64) -> bool {
         let floor = u64::from(self.machine.floor());
         let length = length + u64::from(length == 0);
         if offset < BASE || offset >= floor || length > floor - offset {
             return false;
         }
         offset >= self.machine.gap_end() || offset + length <= self.machine.gap_start()
+    }
+
+    /// The same, where a call does no harm.
+    #[inline(never)]
+    pub(super) fn in_heap_rarely(&self, offset: u64, length: u64) -> bool {
+        self.in_heap(offset, length)
     }
 }

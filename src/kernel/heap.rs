@@ -152,7 +152,9 @@ impl<M: Machine> Kernel<M> {
     fn take_filed(&mut self, region: u32, n: u64, need: u64) -> u64 {
         let handle = u64::from(self.address(region));
         // A host may have put the region elsewhere by scribbling over the records.
-        if self.state(region) != FILED || !self.in_heap(handle.wrapping_sub(HINT), HINT + need) {
+        if self.state(region) != FILED
+            || !self.in_heap_rarely(handle.wrapping_sub(HINT), HINT + need)
+        {
             return 0;
         }
         let rest = self.capacity(region) - need as u32;
