@@ -1,0 +1,240 @@
+/* Shows the kernel on Wasm3, from C: wasm3-c KERNEL.wasm CONFORMANCE.json PLUGINS */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "conformance.h"
+#include "extism-runtime-mvp.h"
+
+#define HELLO "Hello, World!"
+
+static const struct bytes KERNEL = { (uint8_t *)extism_runtime_mvp, EXTISM_RUNTIME_MVP_LENGTH };
+static const char *plugins;
+
+struct bytes read_file(const char *name) {
+    FILE *file = fopen(name, "rb");
+    struct bytes bytes = { 0 };
+    if (!file || fseek(file, 0, SEEK_END)) perror(name), exit(2);
+    bytes.length = ftell(file);
+    bytes.data = malloc(bytes.length + 1);
+    rewind(file);
+    if (!bytes.data || fread(bytes.data, 1, bytes.length, file) != bytes.length) perror(name), exit(2);
+    fclose(file);
+    return bytes;
+}
+
+static struct plugin *open_plugin(const char *name, struct plugin_options options) {
+    char path[4096];
+    const char *error;
+    snprintf(path, sizeof path, "%s/%s.wasm", plugins, name);
+    struct plugin *plugin = plugin_open(KERNEL, read_file(path), options, &error);
+    if (!plugin) fprintf(stderr, "FAILED to load %s: %s\n", name, error);
+    return plugin;
+}
+
+/* Does a call give that: an output if ok, else an error? */
+static bool gives(struct plugin *p, const char *function, const char *input, bool ok, const char *expected) {
+    struct bytes output;
+    if (!p) return false;
+    bool right = plugin_call(p, function, bytes_of(input), &output) == ok && bytes_same(output, bytes_of(expected));
+    if (!right) fprintf(stderr, "%s gave %.*s\n", function, (int)output.length, output.data);
+    free(output.data);
+    return right;
+}
+
+static bool echoes(struct plugin *p, size_t size) {
+    struct bytes input = { malloc(size + 1), size }, output;
+    for (size_t i = 0; i < size; i++) input.data[i] = (uint8_t)(i * 31 + i / 251);
+    bool right = p && plugin_call(p, "echo", input, &output);
+    if (right) right = bytes_same(input, output), free(output.data);
+    free(input.data);
+    return right;
+}
+
+/* The embedder's functions. */
+
+m3ApiRawFunction(greet) {
+    m3ApiReturnType(uint64_t) m3ApiGetArg(uint64_t, name)
+    struct plugin *p = _ctx->userdata;
+    struct bytes who = plugin_block(p, name);
+    char greeting[64];
+    snprintf(greeting, sizeof greeting, "Hello, %.*s!", (int)who.length, who.data);
+    plugin_kernel(p, "free", name, 0);
+    m3ApiReturn(plugin_alloc(p, bytes_of(greeting)));
+}
+
+m3ApiRawFunction(add) {
+    m3ApiReturnType(int32_t) m3ApiGetArg(int32_t, a) m3ApiGetArg(double, b)
+    (void)_ctx;
+    m3ApiReturn((int32_t)floor(a + b));
+}
+
+m3ApiRawFunction(echo_handle) {
+    m3ApiReturnType(uint64_t) m3ApiGetArg(uint64_t, handle)
+    (void)_ctx;
+    m3ApiReturn(handle);
+}
+
+static const struct host_function FUNCTIONS[] = {
+    { "extism:host/user", "greet", greet }, { "calculator", "add", add },
+    { "extism:host/user", "echo_handle", echo_handle }, { 0 },
+};
+
+/* The checks of part 2. */
+
+static bool check_echo(void) {
+    static const size_t SIZES[] = { 0, 1, 7, 8, 65536, 1000003 };
+    struct plugin *p = open_plugin("echo", (struct plugin_options){ 0 });
+    for (int i = 0; i < 6; i++)
+        if (!echoes(p, SIZES[i])) return fprintf(stderr, "%zu bytes came back changed\n", SIZES[i]), false;
+    plugin_close(p);
+    return true;
+}
+
+static bool check_count_vowels(void) {
+    struct plugin *p = open_plugin("count_vowels", (struct plugin_options){ 0 });
+    return gives(p, "count_vowels", HELLO, true, "{\"count\":3,\"total\":3,\"vowels\":\"aeiouAEIOU\"}")
+        && gives(p, "count_vowels", HELLO, true, "{\"count\":3,\"total\":6,\"vowels\":\"aeiouAEIOU\"}");
+}
+
+static bool check_config(void) {
+    static const char *const CONFIG[][2] = { { "vowels", "o" }, { 0 } };
+    struct plugin *p = open_plugin("count_vowels", (struct plugin_options){ .config = CONFIG });
+    return gives(p, "count_vowels", HELLO, true, "{\"count\":2,\"total\":2,\"vowels\":\"o\"}");
+}
+
+static bool check_errors(void) {
+    struct plugin *p = open_plugin("fail", (struct plugin_options){ 0 });
+    return gives(p, "error_text", "no such thing", false, "no such thing") && gives(p, "succeed", "", true, "");
+}
+
+static bool check_variables(void) {
+    struct plugin *p = open_plugin("vars", (struct plugin_options){ 0 });
+    return gives(p, "set", "kept", true, "") && gives(p, "get", "", true, "kept")
+        && gives(p, "delete", "", true, "") && gives(p, "get", "", true, "");
+}
+
+static bool check_host_functions(void) {
+    struct plugin *p = open_plugin("host-functions", (struct plugin_options){ .functions = FUNCTIONS });
+    return gives(p, "greet", "Benjamin", true, "Hello, Benjamin!") && gives(p, "add", "", true, "\x2a");
+}
+
+static bool check_handle_echo(void) {
+    struct plugin *p = open_plugin("handle_echo", (struct plugin_options){ .functions = FUNCTIONS });
+    return gives(p, "handle_echo", HELLO, true, HELLO);
+}
+
+static void remember(void *user, int level, struct bytes text) {
+    char *messages = user;
+    sprintf(messages + strlen(messages), "%d%.*s ", level, (int)text.length, text.data);
+}
+
+static bool check_log(void) {
+    char messages[64] = "";
+    struct plugin_options options = { .log = remember, .user = messages, .log_level = 2 };
+    struct plugin *p = open_plugin("log", options);
+    return gives(p, "level", "", true, "2") && gives(p, "log_each_level", "", true, "0")
+        && !strcmp(messages, "2i 3w 4e ");
+}
+
+static bool (*const CHECKS[])(void) = {
+    check_echo, check_count_vowels, check_config, check_errors,
+    check_variables, check_host_functions, check_handle_echo, check_log,
+};
+enum { CHECK_COUNT = sizeof CHECKS / sizeof *CHECKS };
+
+/* The kernel where its memory may have four pages. */
+static bool four_pages(void) {
+    struct plugin *p = open_plugin("echo", (struct plugin_options){ .kernel_pages = 4 });
+    return echoes(p, 65536) && plugin_kernel(p, "alloc", 1048576, 0) == 0;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median of 200 calls with 4,096 bytes. */
+static double call_microseconds(void) {
+    struct plugin *p = open_plugin("echo", (struct plugin_options){ 0 });
+    uint8_t zeros[4096] = { 0 };
+    double times[200];
+    for (int i = -20; i < 200; i++) {
+        struct timespec start, end;
+        struct bytes output;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        plugin_call(p, "echo", (struct bytes){ zeros, sizeof zeros }, &output);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        free(output.data);
+        if (i >= 0) times[i] = (end.tv_sec - start.tv_sec) * 1e6 + (end.tv_nsec - start.tv_nsec) / 1e3;
+    }
+    qsort(times, 200, sizeof *times, by_size);
+    return times[100];
+}
+
+/* The trace: 12,000 calls of a fresh kernel, whose hash is the same on every engine. */
+
+static uint32_t next(void) {
+    static uint32_t state = 2463534242;
+    state ^= state << 13;
+    state ^= state >> 17;
+    return state ^= state << 5;
+}
+
+static uint64_t fnv1a(uint64_t hash, const void *data, size_t length) {
+    for (const uint8_t *byte = data, *end = byte + length; byte < end; byte++) hash = (hash ^ *byte) * 1099511628211u;
+    return hash;
+}
+
+static uint64_t call(IM3Runtime kernel, const char *name, int count, uint64_t a, uint64_t b) {
+    uint64_t result;
+    M3Result error = kernel_call(kernel, name, count, (uint64_t[]){ a, b }, &result);
+    if (error) fprintf(stderr, "FAILED trace, %s: %s\n", name, error), exit(1);
+    return result;
+}
+
+static uint64_t trace(void) {
+    IM3Runtime k = kernel_open(m3_NewEnvironment(), KERNEL, -1);
+    uint64_t handles[64] = { 0 }, hash = 14695981039346656037u;
+    for (int step = 0; step < 12000; step++) {
+        uint64_t r = next(), a = next(), *h = handles + (r >> 8) % 64, result = 0;
+        switch (r % 16) {
+        case 0: case 1: case 2: case 3: result = *h = call(k, "alloc", 1, a % 600, 0); break;
+        case 4: result = *h = call(k, "alloc", 1, a % 20000, 0); break;
+        case 5: case 6: case 7: call(k, "free", 1, *h, 0); break;
+        case 8: result = call(k, "length", 1, *h, 0); break;
+        case 9: call(k, "store_u8", 2, *h + a % 64, a); break;
+        case 10: call(k, "store_u64", 2, *h + a % 512, (a << 32) + r); break;
+        case 11: result = call(k, "load_u8", 1, *h + a % 64, 0); break;
+        case 12: result = call(k, "load_u64", 1, a, 0); break;
+        case 13: call(k, "output_set", 2, *h, a % 64), result = call(k, "output_length", 0, 0, 0); break;
+        case 14: call(k, "input_set", 2, *h, a % 700), result = call(k, "input_load_u64", 1, r % 700, 0); break;
+        case 15:
+            call(k, "error_set", 1, *h, 0);
+            if (a % 256 == 0) call(k, "reset", 0, 0, 0);
+            result = call(k, "error_get", 0, 0, 0);
+        }
+        hash = fnv1a(hash, &result, sizeof result);
+    }
+    uint32_t size;
+    uint8_t *memory = m3_GetMemory(k, &size, 0);
+    return fnv1a(hash, memory, size);
+}
+
+int main(int argc, char **argv) {
+    int cases, failed, plugins_failed = 0;
+    if (argc != 4) return 2;
+    plugins = argv[3];
+    if (!bytes_same(read_file(argv[1]), KERNEL)) return fprintf(stderr, "FAILED: %s is not what the header has\n", argv[1]), 1;
+    if (!conformance(KERNEL, argv[2], &cases, &failed)) return fprintf(stderr, "FAILED: no cases\n"), 1;
+    for (int i = 0; i < CHECK_COUNT; i++)
+        if (!CHECKS[i]()) plugins_failed++, fprintf(stderr, "FAILED plugin check %d\n", i + 1);
+    bool limited = four_pages();
+    if (!limited) fprintf(stderr, "FAILED four pages\n");
+    printf("{\"engine\":\"wasm3-c\",\"version\":\"%s\",\"cases\":%d,\"failed\":%d,\"plugins\":%d,\"plugins_failed\":%d,"
+           "\"call_us\":%.1f,\"hash\":\"%016" PRIx64 "\",\"four_pages\":%s,\"context\":null}\n", /* Wasm3 has no externref */
+           M3_VERSION, cases, failed, CHECK_COUNT, plugins_failed, call_microseconds(), trace(), limited ? "true" : "false");
+    return failed || plugins_failed || !limited;
+}
