@@ -3,16 +3,25 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "wasm3.h"
 #include "m3_env.h" /* for the memory's maximum, which wasm3.h doesn't show */
 
 #define STACK_BYTES (1 << 20)
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const char *const KERNEL_EXPORTS[] = {
-    "alloc", "free", "length", "length_unsafe", "load_u8", "load_u64", "store_u8", "store_u64",
-    "input_set", "input_offset", "input_length", "input_load_u8", "input_load_u64",
-    "output_set", "output_offset", "output_length", "error_set", "error_get", "memory_bytes", "reset",
+/* What an import of the plugin is: a function of the host. */
+struct binding { struct binding *next; struct plugin *plugin; const struct host_function *function; };
+
+/* A plugin with a kernel of its own. */
+struct plugin {
+    struct plugin_options options;
+    IM3Environment environment;
+    IM3Runtime kernel, plugin;
+    struct binding *bindings;
+    struct var *vars;
 };
+
+struct plugin_options *plugin_options(struct plugin *p) { return &p->options; }
+struct var **plugin_vars(struct plugin *p) { return &p->vars; }
 
 uint64_t plugin_kernel(struct plugin *p, const char *name, uint64_t a, uint64_t b) {
     IM3Function function;
@@ -49,10 +58,32 @@ m3ApiRawFunction(forward) {
     return error ? error : m3_GetResults(function, results, (const void *[]){ _sp });
 }
 
+/* An import that is a function of the host. */
+m3ApiRawFunction(call_host) {
+    struct binding *binding = _ctx->userdata;
+    uint64_t slots[4] = { 0 }, *args = _sp + m3_GetRetCount(_ctx->function);
+    memcpy(slots, args, m3_GetArgCount(_ctx->function) * sizeof *slots);
+    const char *error = binding->function->body(binding->plugin, slots);
+    if (m3_GetRetCount(_ctx->function)) _sp[0] = slots[0];
+    return error;
+}
+
 /* What the plugin doesn't import isn't found, which is no error. */
 static M3Result link(IM3Module module, const char *space, const char *name, M3RawCall body, const void *userdata) {
     M3Result result = m3_LinkRawFunctionEx(module, space, name, NULL, body, userdata);
     return result == m3Err_functionLookupFailed ? m3Err_none : result;
+}
+
+static M3Result link_host(struct plugin *p, IM3Module module, const struct host_function *functions) {
+    M3Result error = m3Err_none;
+    for (const struct host_function *f = functions; f && f->name && !error; f++) {
+        struct binding *binding = malloc(sizeof *binding);
+        if (!binding) abort();
+        *binding = (struct binding){ p->bindings, p, f };
+        p->bindings = binding;
+        error = link(module, f->module, f->name, call_host, binding);
+    }
+    return error;
 }
 
 static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes plugin_wasm) {
@@ -69,14 +100,12 @@ static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes pl
     if ((error = m3_ParseModule(p->environment, &plugin, plugin_wasm.data, plugin_wasm.length))) return error;
     if ((error = m3_LoadModule(p->plugin, plugin))) return error;
     /* The kernel's exports are imports of the plugin, under the same module name as the host's functions. */
-    for (size_t i = 0; i < COUNT(KERNEL_EXPORTS); i++) {
-        if ((error = m3_FindFunction(&function, p->kernel, KERNEL_EXPORTS[i]))) return error;
-        if ((error = link(plugin, "extism:host/env", KERNEL_EXPORTS[i], forward, function))) return error;
+    for (const char *const *name = kernel_exports; *name; name++) {
+        if ((error = m3_FindFunction(&function, p->kernel, *name))) return error;
+        if ((error = link(plugin, "extism:host/env", *name, forward, function))) return error;
     }
-    for (const struct host_function *f = host_environment; f->name; f++)
-        if ((error = link(plugin, f->module, f->name, f->body, p))) return error;
-    for (const struct host_function *f = p->options.functions; f && f->name; f++)
-        if ((error = link(plugin, f->module, f->name, f->body, p))) return error;
+    if ((error = link_host(p, plugin, host_environment))) return error;
+    if ((error = link_host(p, plugin, p->options.functions))) return error;
     /* README: end */
     /* A plugin that is a WASI reactor wants to be initialised; others have no such function. */
     return m3_FindFunction(&function, p->plugin, "_initialize") ? m3Err_none : m3_CallV(function);
@@ -93,7 +122,8 @@ struct plugin *plugin_open(struct bytes kernel, struct bytes wasm, struct plugin
 }
 
 void plugin_close(struct plugin *p) {
-    host_forget_vars(p);
+    forget_vars(&p->vars);
+    for (struct binding *next; p->bindings; p->bindings = next) next = p->bindings->next, free(p->bindings);
     if (p->plugin) m3_FreeRuntime(p->plugin);
     if (p->kernel) m3_FreeRuntime(p->kernel);
     m3_FreeEnvironment(p->environment);

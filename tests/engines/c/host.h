@@ -1,15 +1,19 @@
-/* A host for Extism plugins on Wasm3, in C: see host.c. */
+/* A host for Extism plugins in C: host.c of each engine links and calls, env.c has the functions of every host. */
 #ifndef HOST_H
 #define HOST_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "wasm3.h"
 
 struct bytes { uint8_t *data; size_t length; };
+struct plugin;
 
-struct host_function { const char *module, *name; M3RawCall body; }; /* its userdata is the plugin */
+/* The arguments are in slots, an i32 in the first half of its slot; the result goes to slots[0]. Gives an error or null. */
+struct host_function {
+    const char *module, *name;
+    const char *(*body)(struct plugin *plugin, uint64_t *slots);
+};
 
 struct plugin_options {
     const char *const (*config)[2];          /* keys and values; ends with a null. Null for none */
@@ -18,14 +22,6 @@ struct plugin_options {
     void *user;
     int log_level;                           /* the lowest that log gets: 0 is trace, 4 is error */
     uint32_t kernel_pages;                   /* the most that the kernel's memory may have; 0 for no limit */
-};
-
-/* A plugin with a kernel of its own. */
-struct plugin {
-    struct plugin_options options;
-    IM3Environment environment;
-    IM3Runtime kernel, plugin;
-    struct var *vars;
 };
 
 /* The bytes of both modules must stay. Null if it can't be: *error says why. */
@@ -45,8 +41,14 @@ struct bytes bytes_of(const char *text);
 struct bytes bytes_copy(struct bytes bytes); /* to be freed; ends with a zero that isn't counted */
 bool bytes_same(struct bytes a, struct bytes b);
 
-/* In env.c. */
-extern const struct host_function host_environment[]; /* ends with a null name */
-void host_forget_vars(struct plugin *plugin);
+/* For env.c, whose functions get at what a plugin has beside its modules by this. */
+struct var;
+struct plugin_options *plugin_options(struct plugin *plugin);
+struct var **plugin_vars(struct plugin *plugin);
+
+/* In env.c: the functions end with a null name. The names of the kernel's exports that are functions end with a null. */
+extern const struct host_function host_environment[];
+extern const char *const kernel_exports[];
+void forget_vars(struct var **vars);
 
 #endif

@@ -1,12 +1,12 @@
-/* Shows the kernel on Wasm3, from C: wasm3-c KERNEL.wasm CONFORMANCE.json PLUGINS */
+/* Shows the kernel on an engine that C reaches: RUNNER KERNEL.wasm CONFORMANCE.json PLUGINS */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "conformance.h"
 #include "extism-runtime-mvp.h"
+#include "kernel.h"
 
 #define HELLO "Hello, World!"
 
@@ -55,26 +55,26 @@ static bool echoes(struct plugin *p, size_t size) {
 
 /* The embedder's functions. */
 
-m3ApiRawFunction(greet) {
-    m3ApiReturnType(uint64_t) m3ApiGetArg(uint64_t, name)
-    struct plugin *p = _ctx->userdata;
-    struct bytes who = plugin_block(p, name);
+static const char *greet(struct plugin *p, uint64_t *slots) {
+    struct bytes who = plugin_block(p, slots[0]);
     char greeting[64];
     snprintf(greeting, sizeof greeting, "Hello, %.*s!", (int)who.length, who.data);
-    plugin_kernel(p, "free", name, 0);
-    m3ApiReturn(plugin_alloc(p, bytes_of(greeting)));
+    plugin_kernel(p, "free", slots[0], 0);
+    slots[0] = plugin_alloc(p, bytes_of(greeting));
+    return NULL;
 }
 
-m3ApiRawFunction(add) {
-    m3ApiReturnType(int32_t) m3ApiGetArg(int32_t, a) m3ApiGetArg(double, b)
-    (void)_ctx;
-    m3ApiReturn((int32_t)floor(a + b));
+static const char *add(struct plugin *p, uint64_t *slots) {
+    double summand;
+    memcpy(&summand, slots + 1, sizeof summand);
+    (void)p, slots[0] = (uint32_t)(int32_t)floor((int32_t)slots[0] + summand);
+    return NULL;
 }
 
-m3ApiRawFunction(echo_handle) {
-    m3ApiReturnType(uint64_t) m3ApiGetArg(uint64_t, handle)
-    (void)_ctx;
-    m3ApiReturn(handle);
+/* The result is where the argument was. */
+static const char *echo_handle(struct plugin *p, uint64_t *slots) {
+    (void)p, (void)slots;
+    return NULL;
 }
 
 static const struct host_function FUNCTIONS[] = {
@@ -188,15 +188,15 @@ static uint64_t fnv1a(uint64_t hash, const void *data, size_t length) {
     return hash;
 }
 
-static uint64_t call(IM3Runtime kernel, const char *name, int count, uint64_t a, uint64_t b) {
+static uint64_t call(struct kernel *kernel, const char *name, int count, uint64_t a, uint64_t b) {
     uint64_t result;
-    M3Result error = kernel_call(kernel, name, count, (uint64_t[]){ a, b }, &result);
+    const char *error = kernel_call(kernel, name, count, (uint64_t[]){ a, b }, &result);
     if (error) fprintf(stderr, "FAILED trace, %s: %s\n", name, error), exit(1);
     return result;
 }
 
 static uint64_t trace(void) {
-    IM3Runtime k = kernel_open(m3_NewEnvironment(), KERNEL, -1);
+    struct kernel *k = kernel_open(KERNEL, -1);
     uint64_t handles[64] = { 0 }, hash = 14695981039346656037u;
     for (int step = 0; step < 12000; step++) {
         uint64_t r = next(), a = next(), *h = handles + (r >> 8) % 64, result = 0;
@@ -218,9 +218,8 @@ static uint64_t trace(void) {
         }
         hash = fnv1a(hash, &result, sizeof result);
     }
-    uint32_t size;
-    uint8_t *memory = m3_GetMemory(k, &size, 0);
-    return fnv1a(hash, memory, size);
+    struct bytes memory = kernel_memory(k);
+    return fnv1a(hash, memory.data, memory.length);
 }
 
 int main(int argc, char **argv) {
@@ -233,8 +232,8 @@ int main(int argc, char **argv) {
         if (!CHECKS[i]()) plugins_failed++, fprintf(stderr, "FAILED plugin check %d\n", i + 1);
     bool limited = four_pages();
     if (!limited) fprintf(stderr, "FAILED four pages\n");
-    printf("{\"engine\":\"wasm3-c\",\"version\":\"%s\",\"cases\":%d,\"failed\":%d,\"plugins\":%d,\"plugins_failed\":%d,"
-           "\"call_us\":%.1f,\"hash\":\"%016" PRIx64 "\",\"four_pages\":%s,\"context\":null}\n", /* Wasm3 has no externref */
-           M3_VERSION, cases, failed, CHECK_COUNT, plugins_failed, call_microseconds(), trace(), limited ? "true" : "false");
+    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"cases\":%d,\"failed\":%d,\"plugins\":%d,\"plugins_failed\":%d,"
+           "\"call_us\":%.1f,\"hash\":\"%016" PRIx64 "\",\"four_pages\":%s,\"context\":null}\n", /* no externref */
+           engine_name, engine_version, cases, failed, CHECK_COUNT, plugins_failed, call_microseconds(), trace(), limited ? "true" : "false");
     return failed || plugins_failed || !limited;
 }

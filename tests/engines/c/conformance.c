@@ -1,5 +1,5 @@
 /* Replays conformance.json. Each case has a process of its own, which the alarm ends if it runs endlessly. */
-#include "conformance.h"
+#include "kernel.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -8,42 +8,18 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "m3_env.h" /* to limit and to grow a memory, which wasm3.h doesn't offer */
 
 #define SECONDS 20       /* for a case; more is an endless loop */
 #define SPARE_PAGES 1024 /* for cases that don't say */
-#define PAGE 65536
-#define STACK_BYTES (1 << 20)
 #define MAX_NAMES 64
-#define MAX_ARGS 4
-#define MAX_EXPORTS 64
 
 /* A case under way. */
 struct replay {
     struct bytes wasm;
-    IM3Runtime kernel;
+    struct kernel *kernel;
     int names;
     struct { const char *name; uint64_t value; } saved[MAX_NAMES];
 };
-
-IM3Runtime kernel_open(IM3Environment environment, struct bytes wasm, long spare) {
-    IM3Runtime runtime = m3_NewRuntime(environment, STACK_BYTES, NULL);
-    IM3Module module;
-    if (m3_ParseModule(environment, &module, wasm.data, wasm.length)) return NULL;
-    if (spare >= 0) module->memoryInfo.maxPages = module->memoryInfo.initPages + spare;
-    return m3_LoadModule(runtime, module) ? NULL : runtime;
-}
-
-M3Result kernel_call(IM3Runtime kernel, const char *name, int count, const uint64_t *args, uint64_t *result) {
-    IM3Function function;
-    const void *pointers[MAX_ARGS];
-    for (int i = 0; i < count; i++) pointers[i] = args + i; /* of an i32, the first half is read */
-    *result = 0;                                            /* and only that written */
-    M3Result error = m3_FindFunction(&function, kernel, name);
-    if (!error) error = m3_Call(function, count, pointers);
-    if (!error && m3_GetRetCount(function)) error = m3_GetResults(function, 1, (const void *[]){ result });
-    return error;
-}
 
 static void fail(const cJSON *step, const char *what) {
     char *json = cJSON_PrintUnformatted(step);
@@ -55,7 +31,7 @@ static const char *field(const cJSON *step, const char *key) { return cJSON_GetS
 
 static uint64_t decimal(const char *digits) { return strtoull(digits, NULL, 10); }
 
-static uint64_t size(struct replay *r) { return m3_GetMemorySize(r->kernel); }
+static uint64_t size(struct replay *r) { return kernel_memory(r->kernel).length; }
 
 static uint64_t number(struct replay *r, const char *operand) {
     if (*operand != '$') return decimal(operand);
@@ -84,7 +60,7 @@ static bool inside(struct replay *r, uint64_t at, uint64_t length) { return at <
 static uint8_t *view(struct replay *r, const cJSON *step, const char *operand, uint64_t length) {
     uint64_t at = number(r, operand);
     if (!inside(r, at, length)) fail(step, "it is not in the memory");
-    return m3_GetMemory(r->kernel, NULL, 0) + at;
+    return kernel_memory(r->kernel).data + at;
 }
 
 /* What a step reads or writes: these bytes, or one byte so many times. */
@@ -114,15 +90,15 @@ static bool listed(const cJSON *list, const char *name, size_t length) {
     return false;
 }
 
-/* Are these the module's exports? Its section 7 is a vector of (name, kind, index). That it imports nothing is shown:
-   nothing was linked, and Wasm3 would say so at the first call. */
+/* Are these the module's exports? Its section 7 is a vector of (name, kind, index). It must have no section 2, of
+   imports. */
 static bool exports_are(struct bytes wasm, const cJSON *names, const cJSON *optional) {
     int found = 0;
     for (const uint8_t *at = wasm.data + 8, *next; at < wasm.data + wasm.length; at = next) {
         int id = *at++;
         uint32_t length = leb(&at);
         next = at + length;
-        if (id == 2) return false; /* imports */
+        if (id == 2) return false;
         if (id != 7) continue;
         for (uint32_t count = leb(&at); count > 0; count--) {
             length = leb(&at);
@@ -157,7 +133,7 @@ static uint64_t call(struct replay *r, const cJSON *step, const char *name) {
         if (count == MAX_ARGS) abort();
         args[count++] = number(r, arg->valuestring);
     }
-    M3Result trap = kernel_call(r->kernel, name, count, args, &result);
+    const char *trap = kernel_call(r->kernel, name, count, args, &result);
     if (trap) fail(step, trap);
     return result;
 }
@@ -190,13 +166,13 @@ static void run_step(struct replay *r, const cJSON *step) {
     } else if ((operand = field(step, "pages"))) {
         ok = size(r) == decimal(operand) * PAGE;
     } else if ((operand = field(step, "grow"))) {
-        ok = !ResizeMemory(r->kernel, size(r) / PAGE + decimal(operand));
+        ok = kernel_grow(r->kernel, decimal(operand));
     } else if ((operand = field(step, "inside"))) {
         uint64_t length = number(r, field(step, "length"));
         ok = length == 0 || inside(r, number(r, operand), length);
     } else if (cJSON_HasObjectItem(step, "exports")) {
         ok = exports_are(r->wasm, cJSON_GetObjectItem(step, "exports"), cJSON_GetObjectItem(step, "optional"));
-    } else if (!field(step, "context")) { /* Wasm3 has no externref, so there is no such global, and nothing to check */
+    } else if (!field(step, "context")) { /* these engines have no externref, so there is no such global, and nothing to check */
         fail(step, "a step of an unknown kind");
     }
     char gave[40];
@@ -213,7 +189,7 @@ static void run(struct replay *r, const cJSON *steps) {
 static void replay(struct bytes wasm, const cJSON *test) {
     const char *spare = field(test, "spare");
     struct replay r = { .wasm = wasm };
-    r.kernel = kernel_open(m3_NewEnvironment(), wasm, spare ? (long)decimal(spare) : SPARE_PAGES);
+    r.kernel = kernel_open(wasm, spare ? (long)decimal(spare) : SPARE_PAGES);
     if (!r.kernel) exit(1);
     save(&r, "start", size(&r));
     run(&r, cJSON_GetObjectItem(test, "steps"));
