@@ -8,6 +8,7 @@
 #define MAX_ARGS 4
 
 extern const char *const engine_name, *const engine_version;
+extern const bool engine_limits; /* can a host limit the memory? */
 
 struct kernel;
 

@@ -8,6 +8,7 @@
 #define STACK_BYTES (1 << 20)
 
 const char *const engine_name = "wasm3-c", *const engine_version = M3_VERSION;
+const bool engine_limits = true;
 
 struct kernel { IM3Runtime runtime; };
 
