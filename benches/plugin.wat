@@ -78,15 +78,6 @@
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br $next)))))
 
-  ;; Frees every so-manieth of them.
-  (func (export "free_every") (param $count i32) (param $step i32)
-    (local $i i32)
-    (loop $next
-      (if (i32.lt_u (local.get $i) (local.get $count)) (then
-        (call $free (i64.load (i32.shl (local.get $i) (i32.const 4))))
-        (local.set $i (i32.add (local.get $i) (local.get $step)))
-        (br $next)))))
-
   ;; Uses up the fresh space, under a limit that forbids growth: ever smaller blocks, until none can be had.
   (func (export "use_up") (param $bytes i32)
     (loop $next

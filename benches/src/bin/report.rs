@@ -1,1 +1,216 @@
-fn main() {}
+//! Draws the pictures of `results/` from the CSVs there, and puts the tables into README.
+
+use kernel_bench::{
+    folder,
+    tables::{read, tables},
+};
+use plotters::{
+    coord::{
+        Shift,
+        ranged1d::{Ranged, ValueFormatter},
+    },
+    prelude::*,
+};
+use std::{error::Error, fs, path::Path};
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+type Points = Vec<(f64, f64)>;
+
+// Told apart also by those who don't see colours, and in print: blue is dark, orange light.
+const OURS: RGBColor = RGBColor(0, 90, 181);
+const PEER: RGBColor = RGBColor(230, 120, 20);
+
+/// Two columns of a CSV, as far as the second one is filled in, with the second scaled.
+fn points(rows: &[Vec<String>], x: usize, y: usize, x_scale: f64, y_scale: f64) -> Points {
+    rows.iter()
+        .filter_map(|row| {
+            Some((
+                row[x].parse::<f64>().ok()? / x_scale,
+                row[y].parse::<f64>().ok()? / y_scale,
+            ))
+        })
+        .collect()
+}
+
+/// A number for an axis.
+fn label(value: &f64) -> String {
+    match *value {
+        value if value >= 1e6 => format!("{} M", value / 1e6),
+        value if value >= 1e3 => format!("{} k", value / 1e3),
+        value => format!("{value}"),
+    }
+}
+
+/// What both lines share: axes with names, points, and a name for each line, written beside its end.
+#[allow(clippy::too_many_arguments)]
+fn draw<X, Y>(
+    area: &Area<'_>,
+    title: &str,
+    x: X,
+    y: Y,
+    x_name: &str,
+    y_name: &str,
+    ours: &Points,
+    peer: &Points,
+    dots: bool,
+) -> Result<()>
+where
+    X: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
+    Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
+    X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 19))
+        .margin(10)
+        .margin_right(24)
+        .x_label_area_size(48)
+        .y_label_area_size(if y_name.is_empty() { 50 } else { 72 })
+        .build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(BLACK.mix(0.12))
+        .x_labels(7)
+        .y_labels(7)
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 15))
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .draw()?;
+    for (name, points, colour) in [("this kernel", ours, OURS), ("the peer", peer, PEER)] {
+        chart
+            .draw_series(LineSeries::new(
+                points.iter().copied(),
+                colour.stroke_width(3),
+            ))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
+        if dots {
+            chart.draw_series(
+                points
+                    .iter()
+                    .map(|&point| Circle::new(point, 3, colour.filled())),
+            )?;
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.9))
+        .label_font(("sans-serif", 15))
+        .draw()?;
+    Ok(())
+}
+
+fn most(points: &[&Points]) -> f64 {
+    points
+        .iter()
+        .flat_map(|points| points.iter())
+        .map(|point| point.1)
+        .fold(0.0, f64::max)
+}
+
+fn blocks(results: &Path) -> Result<()> {
+    let path = results.join("growth-blocks.svg");
+    let area = SVGBackend::new(&path, (1080, 400)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let rows = read(results, "growth-blocks");
+    let panels = area.split_evenly((1, 3));
+    let titles = ["length", "free", "alloc, fresh space used up"];
+    for (i, (panel, title)) in panels.iter().zip(titles).enumerate() {
+        let [ours, peer] = [1, 2].map(|column| points(&rows, 0, 2 * i + column, 1.0, 1.0));
+        let (x, y) = ((1.0..1e6).log_scale(), (10.0..2e6).log_scale());
+        let y_name = if i == 0 {
+            "Wasmtime fuel (instructions) a call"
+        } else {
+            ""
+        };
+        draw(
+            panel,
+            title,
+            x,
+            y,
+            "live blocks",
+            y_name,
+            &ours,
+            &peer,
+            true,
+        )?;
+    }
+    Ok(area.present()?)
+}
+
+fn reset(results: &Path) -> Result<()> {
+    let path = results.join("growth-reset.svg");
+    let area = SVGBackend::new(&path, (720, 380)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let rows = read(results, "growth-reset");
+    let mib = f64::from(1 << 20);
+    let [ours, peer] = [1, 2].map(|column| points(&rows, 0, column, mib, 1e3));
+    let top = most(&[&ours, &peer]) * 1.05;
+    draw(
+        &area,
+        "reset",
+        0.0..ours.last().ok_or("no rows")?.0,
+        0.0..top,
+        "MiB used since the last reset",
+        "milliseconds",
+        &ours,
+        &peer,
+        true,
+    )?;
+    Ok(area.present()?)
+}
+
+fn session(results: &Path) -> Result<()> {
+    let path = results.join("growth-session.svg");
+    let area = SVGBackend::new(&path, (720, 380)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let rows = read(results, "growth-session");
+    let mib = f64::from(1 << 20);
+    let [ours, peer] = [1, 2].map(|column| points(&rows, 0, column, 1.0, mib));
+    let top = most(&[&ours, &peer]) * 1.15;
+    draw(
+        &area,
+        "memory of a session without reset",
+        0.0..1e6,
+        0.0..top,
+        "blocks freed and allocated, 20 live ones of 1 B to 64 KiB",
+        "MiB held",
+        &ours,
+        &peer,
+        false,
+    )?;
+    Ok(area.present()?)
+}
+
+/// Replaces what is between each `<!-- NAME -->` and the next empty line.
+fn write_readme(results: &Path) -> Result<()> {
+    let path = folder().join("../README.md");
+    let mut readme = fs::read_to_string(&path)?;
+    for (name, table) in tables(results) {
+        let marker = format!("<!-- {name} -->\n");
+        let start = readme
+            .find(&marker)
+            .ok_or_else(|| format!("README.md has no {marker}"))?
+            + marker.len();
+        let length = readme[start..]
+            .find("\n\n")
+            .ok_or("no empty line below the table")?
+            + 1;
+        readme.replace_range(start..start + length, &table);
+    }
+    Ok(fs::write(path, readme)?)
+}
+
+fn main() -> Result<()> {
+    let results = folder().join("results");
+    blocks(&results)?;
+    reset(&results)?;
+    session(&results)?;
+    write_readme(&results)
+}
