@@ -57,9 +57,9 @@ fn blocks(lab: &Lab) {
 /// Microseconds of `reset` after so many bytes, the least of a few by turns: the bytes were touched before.
 fn reset(lab: &Lab) {
     let mut lines = Vec::new();
-    for bytes in [0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80, 100].map(|mib| mib << 20) {
+    for bytes in [0, 1, 2, 3, 5, 7, 10, 14, 20, 26, 32, 40, 50].map(|mib| mib << 20) {
         let mut kernels = [&lab.ours, &lab.peer].map(|kernel| (lab.link(kernel), f64::MAX));
-        for _ in 0..7 {
+        for _ in 0..41 {
             for (linked, least) in &mut kernels {
                 if bytes > 0 {
                     linked.kernel("alloc", &[bytes]);

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use extism_kernel::{KERNEL, KERNEL_MVP, machine::Registers};
-use wasmtime::{Config, Engine, Instance, Memory, Module, ResourceLimiter, Store, Val};
+use wasmtime::{Config, Engine, Extern, Instance, Memory, Module, ResourceLimiter, Store, Val};
 
 use super::{Call, ENDLESS, Native, PAGE, Subject, native};
 
@@ -86,6 +86,25 @@ impl Wasm {
             instance,
             memory,
         }
+    }
+
+    /// Links a module, as text, to the kernel as "kernel", and calls its function with numbers.
+    pub fn run_linked(&mut self, text: &str, function: &str, arguments: &[i32]) -> u64 {
+        let module = Module::new(self.store.engine(), text).expect("it is valid");
+        let imports: Vec<Extern> = module
+            .imports()
+            .map(|import| self.instance.get_export(&mut self.store, import.name()))
+            .collect::<Option<_>>()
+            .expect("the kernel exports what is imported");
+        self.store.set_fuel(ENDLESS).unwrap();
+        let instance = Instance::new(&mut self.store, &module, &imports).expect("no start");
+        let function = instance.get_func(&mut self.store, function).unwrap();
+        let arguments: Vec<_> = arguments.iter().map(|&n| Val::I32(n)).collect();
+        let mut results = [Val::I64(0)];
+        function
+            .call(&mut self.store, &arguments, &mut results)
+            .expect("no trap");
+        results[0].unwrap_i64() as u64
     }
 
     /// The exported global of that name.

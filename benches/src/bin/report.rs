@@ -54,6 +54,8 @@ fn draw<X, Y>(
     ours: &Points,
     peer: &Points,
     dots: bool,
+    peer_name: &str,
+    legend: SeriesLabelPosition,
 ) -> Result<()>
 where
     X: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
@@ -81,7 +83,7 @@ where
         .x_desc(x_name)
         .y_desc(y_name)
         .draw()?;
-    for (name, points, colour) in [("this kernel", ours, OURS), ("the peer", peer, PEER)] {
+    for (name, points, colour) in [("this kernel", ours, OURS), (peer_name, peer, PEER)] {
         chart
             .draw_series(LineSeries::new(
                 points.iter().copied(),
@@ -99,7 +101,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(legend)
         .background_style(WHITE.mix(0.9))
         .label_font(("sans-serif", 15))
         .draw()?;
@@ -139,6 +141,8 @@ fn blocks(results: &Path) -> Result<()> {
             &ours,
             &peer,
             true,
+            "the peer",
+            SeriesLabelPosition::UpperLeft,
         )?;
     }
     Ok(area.present()?)
@@ -162,6 +166,8 @@ fn reset(results: &Path) -> Result<()> {
         &ours,
         &peer,
         true,
+        "the peer",
+        SeriesLabelPosition::UpperLeft,
     )?;
     Ok(area.present()?)
 }
@@ -184,6 +190,11 @@ fn session(results: &Path) -> Result<()> {
         &ours,
         &peer,
         false,
+        &format!(
+            "the peer, up to {:.0} steps",
+            peer.last().ok_or("no rows")?.0
+        ),
+        SeriesLabelPosition::UpperRight,
     )?;
     Ok(area.present()?)
 }
