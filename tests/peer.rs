@@ -467,24 +467,31 @@ fn fuel_stays_below_its_ceilings() {
     assert!(dearer.is_empty(), "dearer than before: {dearer:#?}");
 }
 
-/// What a plugin would do in a loop: allocates blocks of 24 bytes and frees those that are not live to begin with. Run in
-/// wasm, since a million calls from here take a minute.
+/// Run in wasm, since a million calls from here take long.
 const BLOCKS: &str = r#"(module
   (import "kernel" "alloc" (func $alloc (param i64) (result i64)))
   (import "kernel" "free" (func $free (param i64)))
-  ;; Allocates so many, and frees every other one but the middle if told so. Returns the handle of the middle one.
-  (func (export "blocks") (param $count i64) (param $freed i64) (result i64)
-    (local $i i64) (local $handle i64) (local $middle i64)
+  (memory 123) ;; for 1,000,000 handles
+  ;; Allocates so many blocks, and only then, if told so, frees all but the middle one. Returns its handle.
+  (func (export "blocks") (param $count i32) (param $freed i32) (result i64)
+    (local $at i32) (local $end i32) (local $middle i32)
+    (local.set $end (i32.mul (local.get $count) (i32.const 8)))
+    (local.set $middle (i32.mul (i32.div_u (local.get $count) (i32.const 2)) (i32.const 8)))
     (loop $next
-      (local.set $handle (call $alloc (i64.const 24)))
-      (if (i64.eqz (local.get $handle)) (then unreachable))
-      (if (i64.eq (local.get $i) (i64.shr_u (local.get $count) (i64.const 1)))
-        (then (local.set $middle (local.get $handle)))
-        (else (if (i64.ne (local.get $freed) (i64.const 0)) (then (call $free (local.get $handle))))))
-      (br_if $next (i64.lt_u
-        (local.tee $i (i64.add (local.get $i) (i64.const 1)))
-        (local.get $count))))
-    (local.get $middle)))"#;
+      (i64.store (local.get $at) (call $alloc (i64.const 24)))
+      (if (i64.eqz (i64.load (local.get $at))) (then unreachable))
+      (br_if $next (i32.lt_u
+        (local.tee $at (i32.add (local.get $at) (i32.const 8)))
+        (local.get $end))))
+    (if (local.get $freed) (then
+      (local.set $at (i32.const 0))
+      (loop $next
+        (if (i32.ne (local.get $at) (local.get $middle)) (then
+          (call $free (i64.load (local.get $at)))))
+        (br_if $next (i32.lt_u
+          (local.tee $at (i32.add (local.get $at) (i32.const 8)))
+          (local.get $end))))))
+    (i64.load (local.get $middle))))"#;
 
 /// `length` and `free` look at no other block, whether those are live or free.
 #[test]
