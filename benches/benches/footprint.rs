@@ -45,7 +45,7 @@ fn resident() -> u64 {
         .expect("VmRSS: 123 kB")
 }
 
-/// Prints the resident bytes that instances take: new ones, and after a call with 4 KiB in and out each.
+/// Prints the resident bytes that instances take: new ones, and after a reset and two blocks of 4 KiB, written by the host.
 fn instantiate(which: &str) {
     let lab = Lab::new(false);
     let kernel = if which == "peer" {
@@ -118,7 +118,7 @@ fn main() {
         lines.push(format!("\"{name}\",{live},{ours},{peer}"));
     }
     let [ours, peer] = ["ours", "peer"].map(instances);
-    for (i, when) in ["new", "after a call"].into_iter().enumerate() {
+    for (i, when) in ["new", "with two blocks of 4 KiB"].into_iter().enumerate() {
         lines.push(format!(
             "\"resident for each of 10,000 instances, {when}\",,{},{}",
             ours[i], peer[i]
