@@ -65,8 +65,7 @@ fn play<E: Engine>(engine: &E, case: &Case) -> Result<(), Error> {
     };
     let mut kernel = engine.kernel(Some(initial + spare))?;
     let start = kernel.size();
-    let mut player =
-        Player { kernel: &mut kernel, names: HashMap::from([("start".to_owned(), start)]) };
+    let mut player = Player { kernel: &mut kernel, names: HashMap::from([("start".to_owned(), start)]) };
     player.steps(&case.steps)
 }
 
@@ -85,8 +84,7 @@ impl<K: Kernel> Player<'_, K> {
 
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         const VERBS: [&str; 12] = [
-            "call", "peek", "poke", "value", "read", "write", "pages", "grow", "inside", "exports",
-            "context", "repeat",
+            "call", "peek", "poke", "value", "read", "write", "pages", "grow", "inside", "exports", "context", "repeat",
         ];
         // "value" is a verb only if it is the only one: "poke" has it, too.
         let verb = VERBS.iter().find(|&&verb| step.contains_key(verb));
@@ -155,8 +153,7 @@ impl<K: Kernel> Player<'_, K> {
                 ensure(good, &format!("{context:?}"))?;
             }
             _ => {
-                let steps: Vec<Step> =
-                    serde_json::from_value(step["steps"].clone()).map_err(crate::error)?;
+                let steps: Vec<Step> = serde_json::from_value(step["steps"].clone()).map_err(crate::error)?;
                 for _ in 0..self.number(object)? {
                     self.steps(&steps)?;
                 }
@@ -170,9 +167,7 @@ impl<K: Kernel> Player<'_, K> {
                 "result_at_least" => result >= self.number(value)?,
                 "result_multiple_of" => result.is_multiple_of(self.number(value)?),
                 "result_one_of" => self.numbers(value)?.contains(&result),
-                "args" | "save" | "value" | "hex" | "length" | "byte" | "optional" | "steps" => {
-                    true
-                }
+                "args" | "save" | "value" | "hex" | "length" | "byte" | "optional" | "steps" => true,
                 key => key == verb,
             };
             ensure(good, &format!("{key}, but it gave {result}"))?;

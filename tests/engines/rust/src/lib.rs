@@ -108,12 +108,7 @@ pub enum Context {
 /// - `calculator` `add`: the sum of an i32 and an f64, rounded down, as i32.
 pub trait Plugin {
     /// Calls a function of the plugin, with the host context if one is given.
-    fn call(
-        &mut self,
-        function: &str,
-        input: &[u8],
-        context: Option<&str>,
-    ) -> Result<Vec<u8>, Error>;
+    fn call(&mut self, function: &str, input: &[u8], context: Option<&str>) -> Result<Vec<u8>, Error>;
 
     /// The messages that arrived up to now, with the name of their level.
     fn logged(&mut self) -> Vec<(String, String)>;
@@ -163,8 +158,7 @@ fn run<E: Engine>() -> Result<(Value, bool), Error> {
     let [kernel, cases, plugins] = &arguments[..] else {
         return Err("usage: RUNNER KERNEL.wasm CONFORMANCE.json PLUGINS".to_owned());
     };
-    let read =
-        |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let engine = Arc::new(E::new(&read(kernel)?)?);
     let cases = conformance::read(&read(cases)?)?;
 
@@ -175,11 +169,9 @@ fn run<E: Engine>() -> Result<(Value, bool), Error> {
     let told = |what: &str, error: Error| eprintln!("{}: {what}: {error}", E::NAME);
     let speed = speed.map_err(|error| told("the time of a call", error)).ok();
     let for_trace = Arc::clone(&engine);
-    let hash = timed(PART, move || trace::hash(&mut for_trace.kernel(None)?))
-        .map_err(|error| told("the trace", error))
-        .ok();
-    let four_pages =
-        plugins::four_pages(&engine, plugins).map_err(|error| told("four pages", error)).is_ok();
+    let hash =
+        timed(PART, move || trace::hash(&mut for_trace.kernel(None)?)).map_err(|error| told("the trace", error)).ok();
+    let four_pages = plugins::four_pages(&engine, plugins).map_err(|error| told("four pages", error)).is_ok();
 
     let line = json!({
         "engine": E::NAME,

@@ -27,12 +27,7 @@ impl Wasm {
         fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    fn plugin<E: Engine>(
-        &self,
-        engine: &E,
-        name: &str,
-        setup: Setup<'_>,
-    ) -> Result<E::Plugin, Error> {
+    fn plugin<E: Engine>(&self, engine: &E, name: &str, setup: Setup<'_>) -> Result<E::Plugin, Error> {
         engine.plugin(&self.read(name)?, setup)
     }
 }
@@ -136,11 +131,9 @@ fn greet<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
 fn host_context<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
     let mut plugin = wasm.plugin(engine, "host-functions", Setup::default())?;
     // A context is that of its call and of no other.
-    for (context, greeting) in [
-        (Some("Bonjour"), "Bonjour, Benjamin!"),
-        (Some("Salut"), "Salut, Benjamin!"),
-        (None, "Hello, Benjamin!"),
-    ] {
+    for (context, greeting) in
+        [(Some("Bonjour"), "Bonjour, Benjamin!"), (Some("Salut"), "Salut, Benjamin!"), (None, "Hello, Benjamin!")]
+    {
         let output = plugin.call("greet", b"Benjamin", context)?;
         expect("greet", &output, greeting.as_bytes())?;
     }
@@ -162,8 +155,7 @@ fn handle_echo<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
 }
 
 fn log_levels<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
-    const MESSAGES: [(&str, &str); 5] =
-        [("trace", "t"), ("debug", "d"), ("info", "i"), ("warn", "w"), ("error", "e")];
+    const MESSAGES: [(&str, &str); 5] = [("trace", "t"), ("debug", "d"), ("info", "i"), ("warn", "w"), ("error", "e")];
     for log_level in [0, 3] {
         let setup = Setup { log_level, ..Setup::default() };
         let mut plugin = wasm.plugin(engine, "log", setup)?;

@@ -3,19 +3,20 @@
 use std::{any::Any, collections::HashMap, sync::Arc, sync::Mutex};
 
 use wasmtime::{
-    AsContextMut, Caller, Engine, ExternRef, Global, Instance, Linker, Memory, Module, OwnedRooted,
-    Result, RootScope, Store, StoreLimits, TypedFunc, Val, WasmParams, WasmResults, bail, ensure,
-    format_err,
+    AsContextMut, Caller, Engine, ExternRef, Global, Instance, Linker, Memory, Module, OwnedRooted, Result, RootScope,
+    Store, StoreLimits, TypedFunc, Val, WasmParams, WasmResults, ensure, format_err,
 };
 
 /// The module name under which a plugin imports the kernel's exports and the functions that every host has.
 pub const ENV: &str = "extism:host/env";
 
+type Table = HashMap<Vec<u8>, Vec<u8>>;
+
 /// What the host keeps for a plugin.
 pub struct State {
-    pub config: HashMap<Vec<u8>, Vec<u8>>,
+    pub config: Table,
     /// Live from call to call, unlike anything in the kernel's memory.
-    pub vars: HashMap<Vec<u8>, Vec<u8>>,
+    pub vars: Table,
     /// 0 for trace to 4 for error.
     pub log_level: i32,
     /// Gets level and text of each message that is wanted.
@@ -52,22 +53,16 @@ impl Kernel {
         })
     }
 
-    pub fn call<P: WasmParams, R: WasmResults>(
-        &self,
-        mut ctx: impl AsContextMut,
-        export: &str,
-        arguments: P,
-    ) -> Result<R> {
-        let function: TypedFunc<P, R> = self.instance.get_typed_func(&mut ctx, export)?;
-        function.call(ctx, arguments)
+    pub fn call<P: WasmParams, R: WasmResults>(&self, mut ctx: impl AsContextMut, name: &str, args: P) -> Result<R> {
+        let function: TypedFunc<P, R> = self.instance.get_typed_func(&mut ctx, name)?;
+        function.call(ctx, args)
     }
 
     /// A copy of the bytes there. Both numbers can come from the plugin, and be anything.
     fn bytes(&self, ctx: impl AsContextMut, offset: u64, length: u64) -> Result<Vec<u8>> {
         let range = offset as usize..offset.saturating_add(length) as usize;
-        let bytes = self.memory.data(&ctx).get(range);
-        let bytes = bytes.ok_or_else(|| format_err!("{length} bytes at {offset} are outside"))?;
-        Ok(bytes.to_vec())
+        let bytes = self.memory.data(&ctx).get(range).map(<[u8]>::to_vec);
+        bytes.ok_or_else(|| format_err!("{length} bytes at {offset} are outside"))
     }
 
     /// A copy of a block; nothing for 0, which is the handle of an empty one.
@@ -76,7 +71,7 @@ impl Kernel {
         self.bytes(ctx, handle, length)
     }
 
-    /// The same, and frees the block: a host function owns those that it is given.
+    /// The same, and frees the block, as a host function owns those that it is given.
     pub fn take(&self, mut ctx: impl AsContextMut, handle: u64) -> Result<Vec<u8>> {
         let bytes = self.read(&mut ctx, handle)?;
         self.call::<_, ()>(ctx, "free", handle)?;
@@ -93,9 +88,7 @@ impl Kernel {
 
     /// What the embedder passed to this call.
     pub fn context(&self, mut ctx: impl AsContextMut) -> Option<Context> {
-        let Val::ExternRef(reference) = self.context?.get(&mut ctx) else {
-            return None;
-        };
+        let Val::ExternRef(reference) = self.context?.get(&mut ctx) else { return None };
         let slot = reference?.data(&ctx).ok()??.downcast_ref::<Slot>()?;
         slot.lock().unwrap().clone()
     }
@@ -104,19 +97,14 @@ impl Kernel {
 /// The functions that every host has beside the kernel's exports.
 fn link_host(linker: &mut Linker<State>, kernel: Kernel) -> Result<()> {
     type Host<'a> = Caller<'a, State>;
-    let value = move |host: Host<'_>, value: Option<Vec<u8>>| {
-        value.map_or(Ok(0), |value| kernel.write(host, &value))
-    };
-    linker.func_wrap(ENV, "config_get", move |mut host: Host<'_>, key: u64| {
-        let key = kernel.take(&mut host, key)?;
-        let found = host.data().config.get(&key).cloned();
-        value(host, found)
-    })?;
-    linker.func_wrap(ENV, "var_get", move |mut host: Host<'_>, key: u64| {
-        let key = kernel.take(&mut host, key)?;
-        let found = host.data().vars.get(&key).cloned();
-        value(host, found)
-    })?;
+    type Get = fn(&State) -> &Table;
+    for (name, table) in [("config_get", (|state| &state.config) as Get), ("var_get", |state| &state.vars)] {
+        linker.func_wrap(ENV, name, move |mut host: Host<'_>, key: u64| {
+            let key = kernel.take(&mut host, key)?;
+            let value = table(host.data()).get(&key).cloned();
+            value.map_or(Ok(0), |value| kernel.write(host, &value))
+        })?;
+    }
     linker.func_wrap(ENV, "var_set", move |mut host: Host<'_>, key: u64, value: u64| {
         // Both are read before one is freed: they can be the same block.
         let name = kernel.read(&mut host, key)?;
@@ -131,18 +119,16 @@ fn link_host(linker: &mut Linker<State>, kernel: Kernel) -> Result<()> {
     for (number, level) in ["trace", "debug", "info", "warn", "error"].iter().enumerate() {
         let log = move |mut host: Host<'_>, message: u64| {
             let message = kernel.take(&mut host, message)?;
-            let state = host.data_mut();
-            if number as i32 >= state.log_level {
-                (state.log)(level, &String::from_utf8_lossy(&message));
+            if number as i32 >= host.data().log_level {
+                (host.data_mut().log)(level, &String::from_utf8_lossy(&message));
             }
             Ok(())
         };
         linker.func_wrap(ENV, &format!("log_{level}"), log)?;
     }
     linker.func_wrap(ENV, "get_log_level", |host: Host<'_>| host.data().log_level)?;
-    linker.func_wrap(ENV, "http_request", |_: u64, _: u64| -> Result<u64> {
-        bail!("this host makes no HTTP requests")
-    })?;
+    let no_http = |_: u64, _: u64| -> Result<u64> { Err(format_err!("this host makes no HTTP requests")) };
+    linker.func_wrap(ENV, "http_request", no_http)?;
     linker.func_wrap(ENV, "http_status_code", || 0_i32)?;
     linker.func_wrap(ENV, "http_headers", || 0_u64)?;
     Ok(())
@@ -195,8 +181,7 @@ impl Plugin {
         let text = kernel.read(&mut self.store, error)?;
         ensure!(text.is_empty(), "{}", String::from_utf8_lossy(&text));
         ended?;
-        let status = status.first().and_then(Val::i32).unwrap_or(0);
-        ensure!(status == 0, "{name} returned {status}");
+        ensure!(matches!(status[..], [] | [Val::I32(0)]), "{name} returned {status:?}");
         let offset = kernel.call(&mut self.store, "output_offset", ())?;
         let length = kernel.call(&mut self.store, "output_length", ())?;
         kernel.bytes(&mut self.store, offset, length)

@@ -11,8 +11,7 @@ use std::{
 use host::{Kernel, Plugin, State};
 use runner::{Context, Error, Setup, error};
 use wasmtime::{
-    Caller, Config, Engine, ExternRef, Linker, Module, OwnedRooted, Result, Store,
-    StoreLimitsBuilder, Val, ValType,
+    Caller, Config, Engine, ExternRef, Linker, Module, OwnedRooted, Result, Store, StoreLimitsBuilder, Val, ValType,
 };
 
 fn main() -> ExitCode {
@@ -39,8 +38,7 @@ impl runner::Engine for Wasmtime {
         let setup = Setup { max_pages, ..Setup::default() };
         let mut store = Store::new(&self.engine, state(setup, Messages::default()));
         let kernel = Kernel::new(&mut store, &self.kernel).map_err(error)?;
-        let context =
-            ExternRef::new(&mut store, "ours").and_then(|it| it.to_owned_rooted(&mut store));
+        let context = ExternRef::new(&mut store, "ours").and_then(|it| it.to_owned_rooted(&mut store));
         let context = context.map_err(error)?;
         Ok(Bare { store, kernel, context })
     }
@@ -95,12 +93,7 @@ struct Embedded {
 }
 
 impl runner::Plugin for Embedded {
-    fn call(
-        &mut self,
-        function: &str,
-        input: &[u8],
-        context: Option<&str>,
-    ) -> Result<Vec<u8>, Error> {
+    fn call(&mut self, function: &str, input: &[u8], context: Option<&str>) -> Result<Vec<u8>, Error> {
         let context = context.map(|word| Arc::new(word.to_owned()) as host::Context);
         let output = self.plugin.call(function, input, context);
         output.map_err(|error| error.to_string())
