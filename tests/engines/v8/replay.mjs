@@ -2,28 +2,14 @@
 // PAGE_LIMIT is the most pages that a case's memory may grow by that doesn't say so itself (default 1024).
 import { readFileSync } from "node:fs";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
+import { limited } from "./limit.mjs";
 
 const [kernel, file, pageLimit = "1024"] = isMainThread ? process.argv.slice(2) : workerData.files;
 const { cases } = JSON.parse(readFileSync(file, "utf8"));
 const SECONDS = 20; // for a case; more is an endless loop
 
-/** The module's bytes with a maximum for its memory, so many pages more than it starts with, since JavaScript can't limit an exported one. */
-function limited(bytes, spare) {
-  const leb = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
-  for (let at = 8, id, size, shift; at < bytes.length; at += size) {
-    id = bytes[at++];
-    for (size = shift = 0; ; shift += 7) {
-      size |= (bytes[at] & 127) << shift;
-      if (bytes[at++] < 128) break;
-    }
-    if (id !== 5) continue;
-    const section = [1, 1, bytes[at + 2], ...leb(bytes[at + 2] + spare)]; // one memory, with a maximum, the minimum
-    return Buffer.concat([bytes.subarray(0, at - 1), Buffer.from([section.length, ...section]), bytes.subarray(at + size)]);
-  }
-}
-
 function replay({ spare = pageLimit, steps }) {
-  const module = new WebAssembly.Module(limited(readFileSync(kernel), Number(spare)));
+  const module = new WebAssembly.Module(limited(readFileSync(kernel), Number(spare), { spare: true }));
   const { exports } = new WebAssembly.Instance(module);
   const bytes = () => Buffer.from(exports.memory.buffer);
   const object = {}, names = { start: bytes().length };

@@ -3,11 +3,15 @@
 use std::{any::Any, collections::HashMap, error::Error, sync::Arc, sync::Mutex};
 
 use wasmer::{
-    AsStoreMut, AsStoreRef, Engine, ExternRef, Function, FunctionEnv, FunctionEnvMut, Global, Imports, Instance, Memory,
-    Module, RuntimeError, Store, Type, Value,
+    AsStoreMut, AsStoreRef, Engine, ExternRef, Function, FunctionEnv, FunctionEnvMut, Global, Imports, Instance,
+    Memory, Module, RuntimeError, Store, Type, Value,
 };
 
-pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
+
+fn user(error: impl Error + Send + Sync + 'static) -> RuntimeError {
+    RuntimeError::user(Box::new(error))
+}
 
 /// The module name under which a plugin imports the kernel's exports and the functions that every host has.
 pub const ENV: &str = "extism:host/env";
@@ -42,7 +46,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Every plugin gets an instance of its own.
-    pub fn new(store: &mut Store, module: &Module) -> Result<Self> {
+    pub fn new(store: &mut Store, module: &Module) -> Result<Self, Box<dyn Error>> {
         let instance = Instance::new(store, module, &Imports::new())?; // no imports
         let memory = instance.exports.get_memory("memory")?.clone();
         let context = instance.exports.get_global("extism_context").ok().cloned();
@@ -51,7 +55,7 @@ impl Kernel {
 
     /// Calls an export with numbers of the types that it wants. 0 if it gives nothing.
     pub fn call(&self, store: &mut impl AsStoreMut, name: &str, args: &[u64]) -> Result<u64> {
-        let function = self.instance.exports.get_function(name)?;
+        let function = self.instance.exports.get_function(name).map_err(user)?;
         let ty = function.ty(store);
         let typed = |(ty, &arg): (&Type, &u64)| match ty {
             Type::I32 => Value::I32(arg as i32),
@@ -67,7 +71,7 @@ impl Kernel {
 
     /// A copy of the bytes there. Both numbers can come from the plugin, and be anything.
     pub fn bytes(&self, store: &impl AsStoreRef, offset: u64, length: u64) -> Result<Vec<u8>> {
-        Ok(self.memory.view(store).copy_range_to_vec(offset..offset.saturating_add(length))?)
+        self.memory.view(store).copy_range_to_vec(offset..offset.saturating_add(length)).map_err(user)
     }
 
     /// A copy of a block; nothing for 0, which is the handle of an empty one.
@@ -87,9 +91,9 @@ impl Kernel {
     pub fn write(&self, store: &mut impl AsStoreMut, bytes: &[u8]) -> Result<u64> {
         let handle = self.call(store, "alloc", &[bytes.len() as u64])?;
         if handle == 0 && !bytes.is_empty() {
-            return Err("the kernel has no room".into());
+            return Err(RuntimeError::new("the kernel has no room"));
         }
-        self.memory.view(store).write(handle, bytes)?;
+        self.memory.view(store).write(handle, bytes).map_err(user)?;
         Ok(handle)
     }
 
@@ -161,21 +165,22 @@ impl Plugin {
         plugin: &[u8],
         state: State,
         embed: impl FnOnce(&mut Imports, &mut Store, &Kernel),
-    ) -> Result<Self> {
+    ) -> Result<Self, Box<dyn Error>> {
         // README: begin
         let mut store = Store::new(engine);
-        let kernel = Kernel::new(&mut store, &Module::new(&store, kernel)?)?; // its instance, which has no imports
+        let (kernel, plugin) = (Module::new(&store, kernel)?, Module::new(&store, plugin)?);
+        let kernel = Kernel::new(&mut store, &kernel)?; // its instance, which has no imports
         let mut imports = Imports::new();
         imports.register_namespace(ENV, kernel.instance.exports.clone()); // all its exports, for the plugin
         link_host(&mut imports, &mut store, &kernel, state); // config_get, log_info, ...: under the same module name
         embed(&mut imports, &mut store, &kernel); // your own functions, under "extism:host/user"
-        let instance = Instance::new(&mut store, &Module::new(&store, plugin)?, &imports)?;
+        let instance = Instance::new(&mut store, &plugin, &imports)?;
         // README: end
         Ok(Self { slot: ExternRef::new(&mut store, Slot::default()), store, kernel, instance })
     }
 
     /// Calls a function of the plugin. The error is the text that the plugin set, if it did.
-    pub fn call(&mut self, name: &str, input: &[u8], context: Option<Context>) -> Result<Vec<u8>> {
+    pub fn call(&mut self, name: &str, input: &[u8], context: Option<Context>) -> Result<Vec<u8>, Box<dyn Error>> {
         let function = self.instance.exports.get_function(name)?;
         let (kernel, store) = (&self.kernel, &mut self.store);
         kernel.call(store, "error_set", &[0])?;
@@ -194,7 +199,7 @@ impl Plugin {
             Ok(0) => {
                 let offset = kernel.call(store, "output_offset", &[])?;
                 let length = kernel.call(store, "output_length", &[])?;
-                kernel.bytes(store, offset, length)
+                Ok(kernel.bytes(store, offset, length)?)
             }
             Ok(status) => Err(format!("{name} returned {status}").into()),
         }
