@@ -59,9 +59,15 @@ export class Plugin {
    * commonly `extism:host/user`. `log` gets level and text of each message that is at least `logLevel` (0 for trace to 4).
    */
   constructor(kernel, plugin, { config = {}, logLevel = 0, log = () => {}, embed = () => ({}) } = {}) {
-    this.#kernel = new Kernel(kernel);
-    const host = hostFunctions(this.#kernel, config, logLevel, log);
-    this.#exports = link(this.#kernel, plugin, host, embed(this.#kernel));
+    // README: begin
+    this.#kernel = new Kernel(kernel); // its `exports` are those of new WebAssembly.Instance(kernel), without imports
+    const imports = {
+      // All that the kernel exports, for the plugin, and beside it config_get, log_info, ...
+      "extism:host/env": { ...this.#kernel.exports, ...hostFunctions(this.#kernel, config, logLevel, log) },
+      ...embed(this.#kernel), // your own functions: { "extism:host/user": { ... } }
+    };
+    this.#exports = new WebAssembly.Instance(plugin, imports).exports;
+    // README: end
   }
 
   /** Calls a function of the plugin. The error is the text that the plugin set, if it did. */
@@ -87,19 +93,6 @@ export class Plugin {
     if (status !== 0) throw new Error(`${name} returned ${status}`);
     return this.#kernel.bytes(exports.output_offset(), exports.output_length());
   }
-}
-
-function link(kernel, plugin, host, user) {
-  // README: begin
-  // kernel: the exports of new WebAssembly.Instance(await WebAssembly.compile(bytes)), which has no imports
-  const imports = {
-    // all that the kernel exports, and beside it config_get, log_info, ...
-    "extism:host/env": { ...kernel.exports, ...host },
-    // your own functions: "extism:host/user": { ... }
-    ...user,
-  };
-  return new WebAssembly.Instance(plugin, imports).exports;
-  // README: end
 }
 
 /** The functions that every host has beside the kernel's exports. */

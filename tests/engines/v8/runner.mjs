@@ -118,13 +118,14 @@ function callTime() {
 
 function trace() {
   const { exports: k } = new Kernel(kernel);
-  let state = 2463534242, hash = 14695981039346656037n;
+  let state = 2463534242;
   const next = () => {
     state ^= state << 13, state ^= state >>> 17, state ^= state << 5;
     return state >>> 0;
   };
   // 64 bits times a prime of 2^40 + 435, in two halves: BigInts would take a minute over all bytes.
-  let high = Number(hash >> 32n), low = Number(hash & 0xffffffffn);
+  const start = 14695981039346656037n;
+  let high = Number(start >> 32n), low = Number(start & 0xffffffffn);
   const add = (byte) => {
     low = (low ^ byte) >>> 0;
     const product = low * 435; // below 2^41

@@ -4,14 +4,10 @@ use std::{any::Any, collections::HashMap, error::Error, sync::Arc, sync::Mutex};
 
 use wasmer::{
     AsStoreMut, AsStoreRef, Engine, ExternRef, Function, FunctionEnv, FunctionEnvMut, Global, Imports, Instance,
-    Memory, Module, RuntimeError, Store, Type, Value,
+    Memory, Module, RuntimeError, Store, Value,
 };
 
-pub type Result<T, E = RuntimeError> = std::result::Result<T, E>;
-
-fn user(error: impl Error + Send + Sync + 'static) -> RuntimeError {
-    RuntimeError::user(Box::new(error))
-}
+type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 
 /// The module name under which a plugin imports the kernel's exports and the functions that every host has.
 pub const ENV: &str = "extism:host/env";
@@ -53,25 +49,17 @@ impl Kernel {
         Ok(Self { instance, memory, context })
     }
 
-    /// Calls an export with numbers of the types that it wants. 0 if it gives nothing.
+    /// Calls an export that takes only i64. 0 if it gives nothing.
     pub fn call(&self, store: &mut impl AsStoreMut, name: &str, args: &[u64]) -> Result<u64> {
-        let function = self.instance.exports.get_function(name).map_err(user)?;
-        let ty = function.ty(store);
-        let typed = |(ty, &arg): (&Type, &u64)| match ty {
-            Type::I32 => Value::I32(arg as i32),
-            _ => Value::I64(arg as i64),
-        };
-        let args: Vec<_> = ty.params().iter().zip(args).map(typed).collect();
-        Ok(match function.call(store, &args)?.first() {
-            Some(&Value::I32(result)) => u64::from(result as u32),
-            Some(&Value::I64(result)) => result as u64,
-            _ => 0,
-        })
+        let function = self.instance.exports.get_function(name).map_err(|_| RuntimeError::new(name))?;
+        let args: Vec<_> = args.iter().map(|&arg| Value::I64(arg as i64)).collect();
+        Ok(function.call(store, &args)?.first().and_then(Value::i64).unwrap_or(0) as u64)
     }
 
     /// A copy of the bytes there. Both numbers can come from the plugin, and be anything.
     pub fn bytes(&self, store: &impl AsStoreRef, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.memory.view(store).copy_range_to_vec(offset..offset.saturating_add(length)).map_err(user)
+        let bytes = self.memory.view(store).copy_range_to_vec(offset..offset.saturating_add(length));
+        bytes.map_err(|error| RuntimeError::user(Box::new(error)))
     }
 
     /// A copy of a block; nothing for 0, which is the handle of an empty one.
@@ -93,8 +81,8 @@ impl Kernel {
         if handle == 0 && !bytes.is_empty() {
             return Err(RuntimeError::new("the kernel has no room"));
         }
-        self.memory.view(store).write(handle, bytes).map_err(user)?;
-        Ok(handle)
+        let written = self.memory.view(store).write(handle, bytes);
+        written.map(|()| handle).map_err(|error| RuntimeError::user(Box::new(error)))
     }
 
     /// What the embedder passed to this call.
@@ -144,7 +132,7 @@ fn link_host(imports: &mut Imports, store: &mut Store, kernel: &Kernel, state: S
         imports.define(ENV, &format!("log_{level}"), Function::new_typed_with_env(store, &env, log));
     }
     imports.define(ENV, "get_log_level", Function::new_typed(store, move || log_level));
-    let no_http = |_: u64, _: u64| -> Result<u64, RuntimeError> { Err(RuntimeError::new("no HTTP here")) };
+    let no_http = |_: u64, _: u64| Err::<u64, _>(RuntimeError::new("this host makes no HTTP requests"));
     imports.define(ENV, "http_request", Function::new_typed(store, no_http));
     imports.define(ENV, "http_status_code", Function::new_typed(store, || 0_i32));
     imports.define(ENV, "http_headers", Function::new_typed(store, || 0_u64));
@@ -197,9 +185,8 @@ impl Plugin {
             _ if !text.is_empty() => Err(String::from_utf8_lossy(&text).into()),
             Err(trap) => Err(trap.into()),
             Ok(0) => {
-                let offset = kernel.call(store, "output_offset", &[])?;
-                let length = kernel.call(store, "output_length", &[])?;
-                Ok(kernel.bytes(store, offset, length)?)
+                let [offset, length] = ["output_offset", "output_length"].map(|name| kernel.call(store, name, &[]));
+                Ok(kernel.bytes(store, offset?, length?)?)
             }
             Ok(status) => Err(format!("{name} returned {status}").into()),
         }

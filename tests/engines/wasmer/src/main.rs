@@ -11,7 +11,7 @@ use std::{
 
 use host::{Kernel, Plugin, State};
 use runner::{Context, Error, Setup, error};
-use wasmer::{ExternRef, Function, FunctionEnv, FunctionEnvMut, Imports, Module, Store, Value};
+use wasmer::{ExternRef, Function, FunctionEnv, FunctionEnvMut, Imports, Module, Store, Type, Value};
 
 fn main() -> ExitCode {
     runner::main::<Wasmer>()
@@ -103,7 +103,19 @@ struct Bare {
 
 impl runner::Kernel for Bare {
     fn call(&mut self, export: &str, arguments: &[u64]) -> Result<u64, Error> {
-        self.kernel.call(&mut self.store, export, arguments).map_err(error)
+        let function = self.kernel.instance.exports.get_function(export).map_err(error)?;
+        let ty = function.ty(&self.store);
+        let typed = |(ty, &value): (&Type, &u64)| match ty {
+            Type::I32 => Value::I32(value as i32),
+            _ => Value::I64(value as i64),
+        };
+        let arguments: Vec<_> = ty.params().iter().zip(arguments).map(typed).collect();
+        let results = function.call(&mut self.store, &arguments).map_err(error)?;
+        Ok(match results.first() {
+            Some(&Value::I32(value)) => u64::from(value as u32),
+            Some(&Value::I64(value)) => value as u64,
+            _ => 0,
+        })
     }
 
     fn size(&mut self) -> u64 {
