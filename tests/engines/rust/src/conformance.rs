@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{CASE, Context, Engine, Error, Kernel, timed};
+use crate::{Context, Engine, Error, Kernel, timed};
 
 /// What a case's memory may grow by that doesn't say so itself.
 const SPARE: u32 = 1024;
@@ -48,7 +48,7 @@ pub(crate) fn replay<E: Engine>(engine: &Arc<E>, cases: Vec<Case>) -> usize {
         let title = format!("section {section}, {name}");
         let reason = case.reason.clone();
         let engine = Arc::clone(engine);
-        if let Err(error) = timed(CASE, move || play(&*engine, &case)) {
+        if let Err(error) = timed(move || play(&*engine, &case)) {
             failed += 1;
             eprintln!("{}: FAILED {title}: {error} ({reason})", E::NAME);
         }

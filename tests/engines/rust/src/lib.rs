@@ -115,18 +115,14 @@ pub trait Plugin {
 }
 
 /// An endless loop is what takes longer than this.
-const CASE: Duration = Duration::from_secs(20);
-const PART: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs a piece of work on a thread of its own. One that doesn't end is left behind, so that any engine will do, also one
 /// whose instances can't be stopped; it ends with the process.
-fn timed<R: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> Result<R, Error> + Send + 'static,
-) -> Result<R, Error> {
+fn timed<R: Send + 'static>(work: impl FnOnce() -> Result<R, Error> + Send + 'static) -> Result<R, Error> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(limit).unwrap_or_else(|problem| match problem {
+    receiver.recv_timeout(LIMIT).unwrap_or_else(|problem| match problem {
         mpsc::RecvTimeoutError::Timeout => Err("endless loop".to_owned()),
         mpsc::RecvTimeoutError::Disconnected => Err("panic".to_owned()),
     })
@@ -169,8 +165,7 @@ fn run<E: Engine>() -> Result<(Value, bool), Error> {
     let told = |what: &str, error: Error| eprintln!("{}: {what}: {error}", E::NAME);
     let speed = speed.map_err(|error| told("the time of a call", error)).ok();
     let for_trace = Arc::clone(&engine);
-    let hash =
-        timed(PART, move || trace::hash(&mut for_trace.kernel(None)?)).map_err(|error| told("the trace", error)).ok();
+    let hash = timed(move || trace::hash(&mut for_trace.kernel(None)?)).map_err(|error| told("the trace", error)).ok();
     let four_pages = plugins::four_pages(&engine, plugins).map_err(|error| told("four pages", error)).is_ok();
 
     let line = json!({

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{Context, Engine, Error, Kernel, PART, Plugin, Setup, timed};
+use crate::{Context, Engine, Error, Kernel, Plugin, Setup, timed};
 
 pub(crate) struct Checks {
     pub(crate) total: usize,
@@ -59,7 +59,7 @@ pub(crate) fn run<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<Checks, E
 
 fn passes<E: Engine>(engine: &Arc<E>, folder: &Path, name: &str, check: Check<E>) -> bool {
     let (engine, wasm) = (Arc::clone(engine), Wasm(folder.to_owned()));
-    let result = timed(PART, move || check(&engine, &wasm));
+    let result = timed(move || check(&engine, &wasm));
     if let Err(error) = &result {
         eprintln!("{}: FAILED plugins, {name}: {error}", E::NAME);
     }
@@ -176,7 +176,7 @@ fn log_levels<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
 /// The median time of a call of `echo` with 4,096 bytes, in microseconds, to a tenth.
 pub(crate) fn speed<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<f64, Error> {
     let (engine, wasm) = (Arc::clone(engine), Wasm(folder.to_owned()));
-    timed(PART, move || {
+    timed(move || {
         let mut plugin = wasm.plugin(&*engine, "echo", Setup::default())?;
         let input = pattern(4096);
         for _ in 0..20 {
@@ -196,7 +196,7 @@ pub(crate) fn speed<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<f64, Er
 /// Whether the kernel works in four pages, and says 0 when they are used up.
 pub(crate) fn four_pages<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<(), Error> {
     let (engine, wasm) = (Arc::clone(engine), Wasm(folder.to_owned()));
-    timed(PART, move || {
+    timed(move || {
         let setup = Setup { max_pages: Some(4), ..Setup::default() };
         let input = pattern(65_536);
         let output = wasm.plugin(&*engine, "echo", setup)?.call("echo", &input, None)?;

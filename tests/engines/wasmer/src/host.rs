@@ -13,6 +13,7 @@ type Result<T, E = RuntimeError> = std::result::Result<T, E>;
 pub const ENV: &str = "extism:host/env";
 
 type Table = HashMap<Vec<u8>, Vec<u8>>;
+type Log = Box<dyn FnMut(&str, &str) + Send>;
 
 /// What the host keeps for a plugin.
 pub struct State {
@@ -22,7 +23,7 @@ pub struct State {
     /// 0 for trace to 4 for error.
     pub log_level: i32,
     /// Gets level and text of each message that is wanted.
-    pub log: Box<dyn FnMut(&str, &str) + Send>,
+    pub log: Log,
 }
 
 /// What an embedder passes to its own functions for one call.
@@ -44,9 +45,8 @@ impl Kernel {
     /// Every plugin gets an instance of its own.
     pub fn new(store: &mut Store, module: &Module) -> Result<Self, Box<dyn Error>> {
         let instance = Instance::new(store, module, &Imports::new())?; // no imports
-        let memory = instance.exports.get_memory("memory")?.clone();
-        let context = instance.exports.get_global("extism_context").ok().cloned();
-        Ok(Self { instance, memory, context })
+        let (exports, memory) = (&instance.exports, instance.exports.get_memory("memory")?.clone());
+        Ok(Self { context: exports.get_global("extism_context").ok().cloned(), memory, instance })
     }
 
     /// Calls an export that takes only i64. 0 if it gives nothing.
@@ -178,9 +178,7 @@ impl Plugin {
         set_context(store, kernel, &self.slot, context)?;
         let ended = function.call(store, &[]);
         set_context(store, kernel, &self.slot, None)?;
-
-        let error = kernel.call(store, "error_get", &[])?;
-        let text = kernel.read(store, error)?;
+        let text = kernel.call(store, "error_get", &[]).and_then(|error| kernel.read(store, error))?;
         match ended.map(|status| status.first().and_then(Value::i32).unwrap_or(0)) {
             _ if !text.is_empty() => Err(String::from_utf8_lossy(&text).into()),
             Err(trap) => Err(trap.into()),

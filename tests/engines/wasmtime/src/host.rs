@@ -11,6 +11,7 @@ use wasmtime::{
 pub const ENV: &str = "extism:host/env";
 
 type Table = HashMap<Vec<u8>, Vec<u8>>;
+type Log = Box<dyn FnMut(&str, &str) + Send>;
 
 /// What the host keeps for a plugin.
 pub struct State {
@@ -20,7 +21,7 @@ pub struct State {
     /// 0 for trace to 4 for error.
     pub log_level: i32,
     /// Gets level and text of each message that is wanted.
-    pub log: Box<dyn FnMut(&str, &str) + Send>,
+    pub log: Log,
     /// Can stop the memories from growing: the kernel's `alloc` answers 0 then.
     pub limits: StoreLimits,
 }
@@ -176,7 +177,6 @@ impl Plugin {
         let mut status = vec![Val::I32(0); function.ty(&self.store).results().len()];
         let ended = function.call(&mut self.store, &[], &mut status);
         self.set_context(None)?;
-
         let error = kernel.call(&mut self.store, "error_get", ())?;
         let text = kernel.read(&mut self.store, error)?;
         ensure!(text.is_empty(), "{}", String::from_utf8_lossy(&text));
