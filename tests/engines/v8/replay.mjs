@@ -67,19 +67,22 @@ if (!isMainThread) {
     parentPort.postMessage([i, failure]);
   }
 } else {
-  let failed = 0, timer;
+  let failed = 0;
+  const report = (i, failure) => {
+    if (failure) failed++, console.log(`FAILED section ${cases[i].section}, ${cases[i].name}: ${failure} (${cases[i].reason})`);
+    if (i + 1 < cases.length) return;
+    console.log(`${cases.length - failed} passed, ${failed} failed`);
+    process.exit(failed ? 1 : 0);
+  };
   const start = (first) => {
     const worker = new Worker(new URL(import.meta.url), { workerData: { files: [kernel, file, pageLimit], first } });
-    const report = ([i, failure]) => {
-      if (failure) failed++, console.log(`FAILED section ${cases[i].section}, ${cases[i].name}: ${failure} (${cases[i].reason})`);
+    let timer;
+    const wait = (i) => {
       clearTimeout(timer);
-      if (i + 1 === cases.length) {
-        console.log(`${cases.length - failed} passed, ${failed} failed`);
-        process.exit(failed ? 1 : 0);
-      }
-      timer = setTimeout(() => worker.terminate().then(() => (report([i + 1, "endless loop"]), start(i + 2))), SECONDS * 1000);
+      timer = setTimeout(() => worker.terminate().then(() => (report(i, "endless loop"), start(i + 1))), SECONDS * 1000);
     };
-    worker.on("message", report);
+    wait(first);
+    worker.on("message", ([i, failure]) => (report(i, failure), wait(i + 1)));
   };
   start(0);
 }
