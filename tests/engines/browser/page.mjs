@@ -17,6 +17,15 @@ function report(what) {
   document.getElementById("failures").append(item);
 }
 
+/** Shows the output of a plugin, whenever its input changes. */
+async function demonstrate(kernel) {
+  const plugin = await Plugin.load(kernel, await load("count_vowels"));
+  const input = document.getElementById("input");
+  const count = () => show("output", text(plugin.call("count_vowels", bytesOf(input.value))));
+  input.addEventListener("input", count);
+  count();
+}
+
 async function version() {
   const { fullVersionList } = (await navigator.userAgentData?.getHighEntropyValues(["fullVersionList"])) ?? {};
   return fullVersionList?.find(({ brand }) => brand === "Chromium")?.version ?? navigator.userAgent;
@@ -24,18 +33,13 @@ async function version() {
 
 try {
   const kernel = await bytes("kernel.wasm");
-  const plugin = await Plugin.load(kernel, await load("count_vowels"));
-  const input = document.getElementById("input");
-  const count = () => show("output", text(plugin.call("count_vowels", bytesOf(input.value))));
-  input.addEventListener("input", count);
-  count();
-
   const { cases } = JSON.parse(text(await bytes("conformance.json")));
   const engine = navigator.userAgentData?.brands.some(({ brand }) => brand === "Chromium") ? "chromium" : "browser";
-  const summary = await run({ engine, version: await version(), kernel, cases, load, report });
+  const { summary } = await run({ engine, version: await version(), kernel, cases, load, report });
   show("conformance", `${summary.cases - summary.failed} of ${summary.cases} cases passed.`);
+  await demonstrate(kernel).catch((error) => report(String(error)));
   show("summary", JSON.stringify(summary));
 } catch (error) {
   report(String(error));
-  show("summary", JSON.stringify({ engine: "browser", error: String(error) }));
+  show("summary", "null"); // there is nothing to tell
 }

@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SECONDS 20       /* for a case; more is an endless loop */
 #define SPARE_PAGES 1024 /* for cases that don't say */
 #define MAX_NAMES 64
 

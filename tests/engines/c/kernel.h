@@ -6,6 +6,7 @@
 
 #define PAGE 65536
 #define MAX_ARGS 4
+#define SECONDS 20 /* for a case; more is an endless loop */
 
 extern const char *const engine_name, *const engine_version;
 extern const bool engine_limits; /* can a host limit the memory? */

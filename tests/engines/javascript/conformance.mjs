@@ -1,5 +1,6 @@
 // Replays conformance cases with nothing but what browsers have too. The cases run in a worker, conformance-worker.mjs,
 // since only a worker can be ended when a case runs endlessly.
+import { limited } from "./limit.mjs";
 
 const SECONDS = 20; // for a case; more is an endless loop
 const SPARE_PAGES = 1024; // for cases that don't say
@@ -29,25 +30,10 @@ export async function conformance(kernel, cases, report) {
   return { cases: cases.length, failed };
 }
 
-/** The module's bytes with a maximum for its memory, so many pages more than it starts with, since JavaScript can't limit an exported one. */
-function limited(bytes, spare) {
-  const leb = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...leb(n >> 7)]);
-  for (let at = 8, id, size, shift; at < bytes.length; at += size) {
-    id = bytes[at++];
-    for (size = shift = 0; ; shift += 7) {
-      size |= (bytes[at] & 127) << shift;
-      if (bytes[at++] < 128) break;
-    }
-    if (id !== 5) continue;
-    const section = [1, 1, bytes[at + 2], ...leb(bytes[at + 2] + spare)]; // one memory, with a maximum, the minimum
-    return Uint8Array.from([...bytes.subarray(0, at - 1), section.length, ...section, ...bytes.subarray(at + size)]);
-  }
-}
-
 /** Replays one case: what is wrong, or undefined. */
 export function replay(kernel, { spare = SPARE_PAGES, steps }) {
   try {
-    const module = new WebAssembly.Module(limited(kernel, Number(spare)));
+    const module = new WebAssembly.Module(limited(kernel, Number(spare), { spare: true }));
     new Replay(new WebAssembly.Instance(module).exports).run(steps);
   } catch (error) {
     return error instanceof Error ? `trap: ${error.message}` : error;

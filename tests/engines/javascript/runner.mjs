@@ -1,6 +1,7 @@
 // The same for all engines of JavaScript: runs everything, gives the object for the JSON line.
 import { conformance } from "./conformance.mjs";
 import { Plugin, bytesOf, text } from "./host.mjs";
+import { limited } from "./limit.mjs";
 import { trace } from "./trace.mjs";
 
 const HELLO = "Hello, World!";
@@ -15,32 +16,34 @@ function echo(plugin, size) {
   if (output.length !== size || output.some((byte, i) => byte !== input[i])) throw new Error(`${size} bytes came back changed`);
 }
 
+const call = (plugin, name, input = "", context = null) => text(plugin.call(name, bytesOf(input), context));
+
+/** What the embedder offers: a greeting whose word may come from the host context, a handle there and back, and a sum. */
+const functions = {
+  "extism:host/user": {
+    greet: (plugin, name) => plugin.alloc(bytesOf(`${plugin.hostContext()?.word ?? "Hello"}, ${text(plugin.take(name))}!`)),
+    echo_handle: (plugin, handle) => handle,
+  },
+  calculator: { add: (plugin, a, b) => Math.floor(a + b) },
+};
+
 /** open loads the plugin of that name, with the kernel. */
 function checks(open) {
-  const call = (plugin, name, input = "", context = null) => text(plugin.call(name, bytesOf(input), context));
-  // What the embedder offers: a greeting whose word may come from the host context, and a sum.
-  const functions = {
-    "extism:host/user": {
-      greet: (plugin, name) => plugin.alloc(bytesOf(`${plugin.hostContext()?.word ?? "Hello"}, ${text(plugin.take(name))}!`)),
-      echo_handle: (plugin, handle) => handle,
-    },
-    calculator: { add: (plugin, a, b) => Math.floor(a + b) },
-  };
   return {
     async echo() {
       const plugin = await open("echo");
       for (const size of [0, 1, 7, 8, 65536, 1000003]) echo(plugin, size);
     },
-    async "count_vowels"() {
+    async count_vowels() {
       const plugin = await open("count_vowels");
       expect(call(plugin, "count_vowels", HELLO), '{"count":3,"total":3,"vowels":"aeiouAEIOU"}');
       expect(call(plugin, "count_vowels", HELLO), '{"count":3,"total":6,"vowels":"aeiouAEIOU"}');
     },
-    async config() {
+    async "count_vowels with config"() {
       const plugin = await open("count_vowels", { config: { vowels: "o" } });
       expect(call(plugin, "count_vowels", HELLO), '{"count":2,"total":2,"vowels":"o"}');
     },
-    async errors() {
+    async fail() {
       const plugin = await open("fail");
       let message;
       try {
@@ -51,34 +54,49 @@ function checks(open) {
       expect(message, "no such thing");
       expect(call(plugin, "succeed"), "");
     },
-    async variables() {
+    async vars() {
       const plugin = await open("vars");
       call(plugin, "set", "kept");
       expect(call(plugin, "get"), "kept");
       call(plugin, "delete");
       expect(call(plugin, "get"), "");
     },
-    async "host functions"() {
-      const plugin = await open("host-functions", { functions });
-      expect(call(plugin, "greet", "Benjamin"), "Hello, Benjamin!");
-      expect(call(plugin, "add"), "\x2a");
+    async greet() {
+      expect(call(await open("host-functions", { functions }), "greet", "Benjamin"), "Hello, Benjamin!");
     },
-    async "host context"() {
-      const plugin = await open("host-functions", { functions });
-      expect(call(plugin, "greet", "Benjamin", { word: "Howdy" }), "Howdy, Benjamin!");
-      expect(call(plugin, "greet", "Benjamin"), "Hello, Benjamin!");
+    async add() {
+      expect(call(await open("host-functions", { functions }), "add"), "\x2a");
     },
     async handle_echo() {
       expect(call(await open("handle_echo", { functions }), "handle_echo", HELLO), HELLO);
     },
     async log() {
-      const messages = [];
-      const plugin = await open("log", { log: (level, line) => messages.push(level + line), logLevel: 2 });
-      expect(call(plugin, "level"), "2");
-      expect(call(plugin, "log_each_level"), "0");
-      expect(String(messages), "2i,3w,4e");
+      const all = ["0t", "1d", "2i", "3w", "4e"];
+      for (const logLevel of [0, 3]) {
+        const messages = [];
+        const plugin = await open("log", { log: (level, line) => messages.push(level + line), logLevel });
+        expect(call(plugin, "level"), String(logLevel));
+        expect(call(plugin, "log_each_level"), "0"); // the last message's length: it was freed
+        expect(String(messages), String(all.slice(logLevel)));
+      }
     },
   };
+}
+
+/** Whether the host context is that of its call and of no other; null if the kernel has none. */
+async function hostContext(open) {
+  const plugin = await open("host-functions", { functions });
+  if (!plugin.kernel.extism_context) return null;
+  expect(call(plugin, "greet", "Benjamin", { word: "Howdy" }), "Howdy, Benjamin!");
+  expect(call(plugin, "greet", "Benjamin"), "Hello, Benjamin!");
+  return true;
+}
+
+async function fourPages(kernel, load) {
+  const plugin = await Plugin.load(limited(kernel, 4), await load("echo"));
+  echo(plugin, 65536);
+  expect(plugin.kernel.alloc(1048576n), 0n);
+  return true;
 }
 
 /** The median of 200 calls with 4,096 bytes. */
@@ -92,26 +110,36 @@ function callMicroseconds(plugin) {
   return Math.round(times.slice(20).sort((a, b) => a - b)[100] * 10000) / 10;
 }
 
-/** load gives the bytes of the plugin of that name; report tells what failed. */
-export async function run({ engine, version, kernel, cases, load, report }) {
+/**
+ * The object, and whether nothing failed. load gives the bytes of the plugin of that name; report tells what failed;
+ * replay, which does what conformance() does, is for engines that have no workers as browsers have them.
+ */
+export async function run({ engine, version, kernel, cases, load, report, replay = conformance }) {
   const open = async (name, options) => Plugin.load(kernel, await load(name), options);
-  const summary = { engine, version, ...(await conformance(kernel, cases, report)) };
-  const failures = [];
-  const all = Object.entries(checks(open));
-  for (const [name, check] of all) {
+  /** What a part gives, or that it failed, which is told. */
+  const attempt = async (what, part, failed = null) => {
     try {
-      await check();
+      return await part();
     } catch (error) {
-      failures.push(name);
-      report(`plugin check ${name}: ${error.message}`);
+      report(`${what}: ${error.message}`);
+      good = false;
+      return failed;
     }
-  }
-  return Object.assign(summary, {
+  };
+  let good = true, plugins_failed = 0;
+  const replayed = await replay(kernel, cases, report);
+  const all = Object.entries(checks(open));
+  for (const [name, check] of all) if ((await attempt(`plugin check ${name}`, check, "failed")) === "failed") plugins_failed++;
+  const summary = {
+    engine,
+    version,
+    ...replayed,
     plugins: all.length,
-    plugins_failed: failures.length,
-    call_us: callMicroseconds(await open("echo")),
-    hash: await trace(kernel),
-    four_pages: null, // JavaScript can't limit a memory that a module exports
-    context: !failures.includes("host context"),
-  });
+    plugins_failed,
+    call_us: await attempt("time of a call", async () => callMicroseconds(await open("echo"))),
+    hash: await attempt("trace", () => trace(kernel)),
+    four_pages: await attempt("four pages", () => fourPages(kernel, load), false),
+    context: await attempt("host context", () => hostContext(open), false),
+  };
+  return { summary, good: good && replayed.failed === 0 };
 }

@@ -2,7 +2,7 @@
 // PAGE_LIMIT is the most pages that a case's memory may grow by that doesn't say so itself (default 1024).
 import { readFileSync } from "node:fs";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
-import { limited } from "./limit.mjs";
+import { limited } from "../javascript/limit.mjs";
 
 const [kernel, file, pageLimit = "1024"] = isMainThread ? process.argv.slice(2) : workerData.files;
 const { cases } = JSON.parse(readFileSync(file, "utf8"));

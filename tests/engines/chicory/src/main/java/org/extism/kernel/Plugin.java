@@ -118,7 +118,8 @@ public final class Plugin {
         kernel.exports().global("extism_context").setValue(key);
     }
 
-    private boolean hasContext() {
+    /** Whether the kernel has the global. */
+    boolean hasContext() {
         return exports(kernel).contains("extism_context");
     }
 

@@ -17,7 +17,7 @@ export function limited(bytes, pages, { spare = false } = {}) {
       at += 2; // one memory, and whether it has a maximum
       const minimum = number();
       const section = [1, 1, ...leb(minimum), ...leb(spare ? minimum + pages : pages)];
-      return Buffer.concat([bytes.subarray(0, start), Buffer.from([id, section.length, ...section]), bytes.subarray(end)]);
+      return Uint8Array.from([...bytes.subarray(0, start), id, section.length, ...section, ...bytes.subarray(end)]);
     }
     at = end;
   }
