@@ -18,11 +18,13 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The folders of the engines: those with a runner.
-fn engines() -> Vec<PathBuf> {
+/// The folders of the engines, which are those with a runner, and the folders that engines share.
+fn folders() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let mut folders = entries(&root().join("tests/engines"));
-    folders.retain(|path| path.join("run").is_file());
+    folders.retain(|path| path.is_dir());
     folders
+        .into_iter()
+        .partition(|path| path.join("run").is_file())
 }
 
 /// The lines between the markers of a source, without the indentation that all of them have.
@@ -52,21 +54,33 @@ fn snippets(source: &str) -> Vec<String> {
     snippets
 }
 
-/// The snippets of all sources of an engine; what it builds or installs is not its source.
-fn snippets_of(folder: &Path) -> Vec<String> {
+/// All sources of a folder; what an engine builds or installs is none.
+fn sources(folder: &Path) -> Vec<String> {
     const NOT_SOURCES: [&str; 4] = ["target", "node_modules", "build", "bin"];
     let mut found = Vec::new();
     for path in entries(folder) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
             if !name.starts_with('.') && !NOT_SOURCES.contains(&&*name) {
-                found.extend(snippets_of(&path));
+                found.extend(sources(&path));
             }
-        } else if let Ok(source) = fs::read_to_string(&path) {
-            found.extend(snippets(&source));
+        } else {
+            found.extend(fs::read_to_string(&path));
         }
     }
     found
+}
+
+fn snippets_of(folder: &Path) -> Vec<String> {
+    let sources = sources(folder);
+    sources.iter().flat_map(|source| snippets(source)).collect()
+}
+
+/// Whether a source of the engine names a file of the shared folder, which is beside its own.
+fn uses(engine: &Path, shared: &Path) -> bool {
+    let name = shared.file_name().unwrap_or_default().to_string_lossy();
+    let mut sources = sources(engine).into_iter();
+    sources.any(|source| source.contains(&format!("../{name}/")))
 }
 
 /// The contents of the code blocks of README's section about engines.
@@ -92,20 +106,27 @@ fn code_blocks() -> BTreeSet<String> {
 #[test]
 fn readme_shows_what_the_runners_run() {
     let mut shown = code_blocks();
-    let engines = engines();
+    let (engines, shared) = folders();
     assert!(
         !engines.is_empty(),
         "no folder of tests/engines has a runner"
     );
+    let mut run = BTreeSet::new();
     for engine in engines {
-        let snippets = snippets_of(&engine);
+        let mut snippets = snippets_of(&engine);
+        if snippets.is_empty() {
+            let used = shared.iter().filter(|folder| uses(&engine, folder));
+            snippets.extend(used.flat_map(|folder| snippets_of(folder)));
+        }
         let engine = engine.display();
         assert_eq!(snippets.len(), 1, "{engine} has one snippet for README");
-        assert!(
-            shown.remove(&snippets[0]),
-            "README does not show this snippet of {engine}:\n{}",
-            snippets[0]
-        );
+        run.extend(snippets);
+    }
+    for snippet in shared.iter().flat_map(|folder| snippets_of(folder)) {
+        assert!(run.contains(&snippet), "no runner has this:\n{snippet}");
+    }
+    for snippet in run {
+        assert!(shown.remove(&snippet), "README does not show:\n{snippet}");
     }
     assert!(
         shown.is_empty(),

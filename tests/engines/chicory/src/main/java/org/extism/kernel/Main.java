@@ -3,6 +3,7 @@ package org.extism.kernel;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.dylibso.chicory.runtime.HostFunction;
+import com.dylibso.chicory.wasm.Parser;
 import com.dylibso.chicory.wasm.types.FunctionType;
 import com.dylibso.chicory.wasm.types.MemoryLimits;
 import com.dylibso.chicory.wasm.types.ValType;
@@ -217,7 +218,8 @@ public final class Main {
     /** The kernel where its memory may have four pages. */
     private void fourPages() throws Exception {
         var options = new Plugin.Options();
-        options.kernelMemory = new MemoryLimits(1, 4);
+        int initial = Parser.parse(kernel).memorySection().orElseThrow().getMemory(0).limits().initialPages();
+        options.kernelMemory = new MemoryLimits(initial, 4);
         var plugin = open("echo", options);
         echo(plugin, 65536);
         expect("0", Long.toString(plugin.kernel("alloc", 1048576)));
