@@ -122,7 +122,7 @@ static bool register_host(const struct host_function *functions) {
 static const char *load(struct plugin *p, struct bytes kernel, struct bytes plugin) {
     const char *error;
     static bool registered;
-    /* README: begin */
+    // README: begin
     if (!registered && !wasm_runtime_init()) return "WAMR can't start";
     /* The kernel's exports are imports of the plugin, under the same module name as the host's functions. */
     if (!registered && !wasm_runtime_register_natives_raw("extism:host/env", exports, COUNT(exports))) return "no natives";
@@ -132,7 +132,7 @@ static const char *load(struct plugin *p, struct bytes kernel, struct bytes plug
     if ((error = instance_open(&p->kernel, kernel.data, kernel.length))) return error; /* it imports nothing */
     if ((error = instance_open(&p->plugin, plugin.data, plugin.length))) return error;
     wasm_runtime_set_user_data(p->plugin.env, p);
-    /* README: end */
+    // README: end
     /* A plugin that is a WASI reactor wants to be initialised; others have no such function. */
     wasm_function_inst_t initialize = wasm_runtime_lookup_function(p->plugin.instance, "_initialize", NULL);
     if (!initialize || wasm_runtime_call_wasm(p->plugin.env, initialize, 0, NULL)) return NULL;

@@ -90,7 +90,7 @@ static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes pl
     M3Result error;
     IM3Module kernel, plugin;
     IM3Function function;
-    /* README: begin */
+    // README: begin
     /* Each has a runtime of its own: modules in one runtime would share its memory and its stack. */
     p->kernel = m3_NewRuntime(p->environment, STACK_BYTES, NULL);
     p->plugin = m3_NewRuntime(p->environment, STACK_BYTES, NULL);
@@ -106,7 +106,7 @@ static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes pl
     }
     if ((error = link_host(p, plugin, host_environment))) return error;
     if ((error = link_host(p, plugin, p->options.functions))) return error;
-    /* README: end */
+    // README: end
     /* A plugin that is a WASI reactor wants to be initialised; others have no such function. */
     return m3_FindFunction(&function, p->plugin, "_initialize") ? m3Err_none : m3_CallV(function);
 }

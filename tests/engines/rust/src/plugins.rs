@@ -37,13 +37,13 @@ pub(crate) fn run<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<Checks, E
     let checks: [(&str, Check<E>); 9] = [
         ("echo", echo),
         ("count_vowels", count_vowels),
-        ("configuration", configuration),
-        ("an error", an_error),
-        ("variables", variables),
-        ("a function of the embedder", greet),
-        ("numbers", numbers),
-        ("a handle there and back", handle_echo),
-        ("log levels", log_levels),
+        ("count_vowels with config", configuration),
+        ("fail", an_error),
+        ("vars", variables),
+        ("greet", greet),
+        ("add", numbers),
+        ("handle_echo", handle_echo),
+        ("log", log_levels),
     ];
     let mut failed = 0;
     for (name, check) in checks {
