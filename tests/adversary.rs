@@ -169,6 +169,36 @@ fn a_fake_record_in_data_is_not_believed() {
     }
 }
 
+#[test]
+fn no_handle_at_the_floor_leads_into_the_middle_of_a_record() {
+    // The words of a record that lead to other records are no handles, since a record lies where no block can; but
+    // the floor is both where the lowest record lies and the end of the last place that a plugin can store a hint at.
+    fn check(kernel: &mut dyn Subject) {
+        settle(kernel);
+        let floor = kernel.floor();
+        let lowest_is_named = |kernel: &dyn Subject, field| {
+            let mut records = kernel.memory()[floor as usize..].chunks_exact(24);
+            records.any(|record| record[field..][..4] == (floor as u32).to_le_bytes())
+        };
+        // As `previous`, so that there is something to find.
+        assert!(lowest_is_named(kernel, 8));
+        let before = kernel.bookkeeping();
+        for handle in floor - 32..=floor + 48 {
+            for hint in (floor..PAGE).step_by(8) {
+                kernel.store_u64(handle.wrapping_sub(8), hint);
+                assert_eq!(kernel.length(handle), 0, "{handle} by {hint}");
+                kernel.free(handle);
+            }
+        }
+        assert!(before == kernel.bookkeeping());
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Lockstep::new(module));
+    }
+}
+
 /// Calls every export with hostile arguments after a host has scribbled, on a budget.
 ///
 /// Growth for an honest block may move a page full of records, and `reset` fills memory at a fuel a byte.

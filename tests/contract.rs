@@ -202,6 +202,49 @@ fn the_longest_freed_of_those_that_fit_comes_first() {
     });
 }
 
+#[test]
+fn what_is_left_of_a_region_keeps_its_age() {
+    // A bug of an early version: a region from which a block was cut sank in the tree off the path of its age, and was
+    // lost to the search, so that `alloc` failed although it fitted.
+    on_all!(|kernel: &mut dyn Subject| {
+        for round in 0..8u64 {
+            kernel.reset();
+            // Neighbours stay live, so nothing merges.
+            let size = |i: u64| 8 * (1 + (i * 37 + round * 13) % 101);
+            let blocks: Vec<_> = (0..60)
+                .map(|i| (kernel.alloc(size(i)), kernel.alloc(8)).0)
+                .collect();
+            kernel.use_up(4096);
+            // Free regions as (handle, bytes), the longest-freed first.
+            let mut regions: Vec<_> = (0..60)
+                .map(|i| (i * 17 + round) % 60)
+                .map(|i| (blocks[i as usize], size(i)))
+                .collect();
+            for &(handle, _) in &regions {
+                kernel.free(handle);
+            }
+            // Searched for in vain, so that all are filed.
+            kernel.set_limit(kernel.pages());
+            assert_eq!(kernel.alloc(60_000), 0);
+            // No more than there are spare records to cut regions with.
+            for i in 0..30 {
+                let n = 8 * (1 + (i * 29 + round * 7) % 61);
+                let Some(first) = regions.iter().position(|&(_, bytes)| bytes >= n) else {
+                    assert_eq!(kernel.alloc(n), 0);
+                    continue;
+                };
+                let (handle, bytes) = regions[first];
+                assert_eq!(kernel.alloc(n), handle, "alloc({n}), round {round}");
+                if bytes - n < 16 {
+                    regions.remove(first);
+                } else {
+                    regions[first] = (handle + n + 8, bytes - n - 8);
+                }
+            }
+        }
+    });
+}
+
 /// `key = alloc(a); free(key); value = alloc(b); free(key)`: the value survives.
 fn check_stale_free(kernel: &mut dyn Subject, a: u64, b: u64) {
     let key = kernel.alloc(a);
@@ -303,6 +346,61 @@ fn neighbours_merge_so_that_memory_stays_bounded() {
             pages.push(kernel.pages());
         }
         assert!(pages[29] <= 4, "{pages:?}");
+    });
+}
+
+#[test]
+fn records_that_move_while_they_merge_keep_ring_and_tree_whole() {
+    // A bug of an early version: a block that was just taken off the ring merged, and its record, the lowest, took the
+    // place of the one that this gave up. It still said that it waits, so its stale links were mended: the ring lost
+    // blocks, the tree got a cycle, and memory grew without end. The test above showed it, by chance.
+    on_all!(|kernel: &mut dyn Subject| {
+        let [large, b, c] = [1000, 304, 304].map(|n| {
+            let block = kernel.alloc(n);
+            kernel.alloc(8);
+            block
+        });
+        kernel.use_up(4096);
+        kernel.set_limit(1);
+        for _ in 0..3 {
+            kernel.free(large);
+            assert_eq!(kernel.alloc(60_000), 0);
+            // Cut off what is filed now, so its record is the lowest, and merges with the rest.
+            let a = kernel.alloc(104);
+            assert_eq!(a, large);
+            for block in [a, b, c] {
+                kernel.free(block);
+            }
+            assert_eq!(kernel.alloc(60_000), 0);
+            assert_eq!([1000, 304, 304].map(|n| kernel.alloc(n)), [large, b, c]);
+        }
+    });
+}
+
+#[test]
+fn neighbours_merge_on_both_sides() {
+    on_all!(|kernel: &mut dyn Subject| {
+        for order in [
+            [0, 1, 2],
+            [2, 1, 0],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+        ] {
+            kernel.reset();
+            let blocks = [kernel.alloc(104), kernel.alloc(200), kernel.alloc(48)];
+            kernel.alloc(8);
+            kernel.use_up(4096);
+            kernel.set_limit(kernel.pages());
+            for i in order {
+                kernel.free(blocks[i]);
+                // Searched for in vain, so that it is filed.
+                assert_eq!(kernel.alloc(60_000), 0);
+            }
+            // With the two hints between them.
+            assert_eq!(kernel.alloc(104 + 8 + 200 + 8 + 48), blocks[0], "{order:?}");
+        }
     });
 }
 
