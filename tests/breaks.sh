@@ -78,6 +78,7 @@ try forget-the-first-island heap.rs 's/self\.zero\(start, self\.machine\.gap_sta
 try trust-the-hint records.rs 's/&& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' adversary a_fake_record_in_data_is_not_believed
 try handle-at-the-floor records.rs 's/if hint >= \(self\.machine\.floor\(\) - HINT as u32\)\.into\(\)/if hint >= self.machine.floor().into()/' adversary no_handle_at_the_floor_leads_into_the_middle_of_a_record
 try store-reaches-records access.rs 's/let floor = u64::from\(self\.machine\.floor\(\)\);/let floor = u64::from(self.machine.top());/' adversary stores_never_change_the_bookkeeping
+try records-on-the-guard heap.rs 's/(let room = self\.frontier\(\)) \+ GUARD/$1 - GUARD/' contract records_leave_room_for_a_store_across_the_end_of_the_last_block
 try any-output io.rs 's/if self\.in_heap_rarely\(offset, length\)/if offset < u64::MAX \&\& length < u64::MAX/' contract input_and_output_take_any_range_of_the_heap_and_no_other
 try trust-links records.rs 's/(pub\(super\) fn checked.*?\{)/$1 if record != 1 { return record; }/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try trust-lengths heap.rs 's/if length <= self\.machine\.top\(\) - handle as u32/if length != 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there

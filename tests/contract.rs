@@ -405,6 +405,27 @@ fn neighbours_merge_on_both_sides() {
 }
 
 #[test]
+fn records_leave_room_for_a_store_across_the_end_of_the_last_block() {
+    on_all!(|kernel: &mut dyn Subject| {
+        // The records' own alignment may leave a few bytes between them and the data.
+        for more in [0, 8, 16] {
+            kernel.reset();
+            let region = kernel.alloc(30_000 + more);
+            kernel.use_up(4096);
+            kernel.set_limit(1);
+            kernel.free(region);
+            // Cuts pieces off it until there is no room for another record, and then hands out the rest.
+            while kernel.alloc(8) != 0 {
+                let end = kernel.registers().island + kernel.registers().span;
+                let before = kernel.bookkeeping();
+                kernel.store_u64(end - 1, u64::MAX);
+                assert!(before == kernel.bookkeeping());
+            }
+        }
+    });
+}
+
+#[test]
 fn a_block_costs_32_bytes() {
     on_all!(|kernel: &mut dyn Subject| {
         kernel.set_limit(1);
