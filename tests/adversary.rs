@@ -199,6 +199,28 @@ fn no_handle_at_the_floor_leads_into_the_middle_of_a_record() {
     }
 }
 
+#[test]
+fn a_length_that_looks_like_a_handle_makes_no_block() {
+    fn check(kernel: &mut dyn Subject) {
+        let block = kernel.alloc(1000);
+        for inside in block + 32..block + 64 {
+            // The word behind its record's address is its length now.
+            assert_ne!(kernel.alloc(inside), 0);
+            let record = kernel.floor();
+            let before = kernel.bookkeeping();
+            kernel.store_u64(inside - 8, record + 4);
+            assert_eq!(kernel.length(inside), 0);
+            kernel.free(inside);
+            assert!(before == kernel.bookkeeping(), "freed {inside}");
+        }
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Lockstep::new(module));
+    }
+}
+
 /// Calls every export with hostile arguments after a host has scribbled, on a budget.
 ///
 /// Growth for an honest block may move a page full of records, and `reset` fills memory at a fuel a byte.

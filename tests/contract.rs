@@ -108,6 +108,45 @@ fn growth_is_for_exactly_the_pages_that_are_needed() {
 }
 
 #[test]
+fn growth_is_for_no_page_that_could_be_done_without() {
+    for pages in 2..5 {
+        for n in (pages * PAGE - 1200..pages * PAGE - 600).step_by(8) {
+            let grown = &mut native();
+            assert_ne!(grown.alloc(n), 0);
+            // A kernel that has so many pages already.
+            let roomy = &mut native();
+            roomy.alloc((pages - 1) * PAGE);
+            assert_eq!(roomy.pages(), pages);
+            roomy.reset();
+            roomy.set_limit(pages);
+            let fits = roomy.alloc(n) != 0;
+            assert_eq!(grown.pages() == pages, fits, "{n} bytes, {pages} pages");
+        }
+    }
+}
+
+#[test]
+fn growth_across_a_gap_is_for_exactly_the_pages_that_are_needed() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let first = kernel.alloc(30_000);
+        with_gap(kernel, 3);
+        // Were a page more asked for than needed, this would trap.
+        kernel.set_growth_traps(true);
+        kernel.set_limit(5);
+        let behind = kernel.alloc(64_000);
+        assert!(behind >= 4 * PAGE);
+        // What was fresh in front of the gap is a free region now, from behind a hint up to the gap.
+        let in_front = first + 30_000 + 8;
+        let room = kernel.gap().start - in_front;
+        kernel.set_growth_traps(false);
+        assert_eq!(kernel.alloc(room + 1), 0);
+        kernel.free(behind);
+        assert_eq!(kernel.alloc(room + 1), behind);
+        assert_eq!(kernel.alloc(room), in_front);
+    });
+}
+
+#[test]
 fn a_limit_can_be_reached_to_the_byte() {
     let largest = largest();
     for pages in 1..6 {
