@@ -81,7 +81,7 @@ fn lengths_are_exact_and_data_is_aligned_and_disjoint() {
 fn growth_is_for_exactly_the_pages_that_are_needed() {
     let largest = largest();
     assert!(
-        largest > 64_500,
+        largest > 64_640,
         "the first page serves an ordinary call: {largest}"
     );
     on_all!(|kernel: &mut dyn Subject| {
@@ -144,6 +144,18 @@ fn growth_across_a_gap_is_for_exactly_the_pages_that_are_needed() {
         assert_eq!(kernel.alloc(room + 1), behind);
         assert_eq!(kernel.alloc(room), in_front);
     });
+}
+
+#[test]
+fn more_records_than_a_page_holds_survive_growth() {
+    let kernel = &mut native();
+    let blocks: Vec<_> = (0..10_000)
+        .map(|i| (kernel.alloc(1 + i % 16), 1 + i % 16))
+        .collect();
+    assert!(kernel.memory().len() as u64 - kernel.floor() > 3 * PAGE);
+    for (handle, n) in blocks {
+        assert_eq!(kernel.length(handle), n);
+    }
 }
 
 #[test]
@@ -462,6 +474,30 @@ fn records_leave_room_for_a_store_across_the_end_of_the_last_block() {
             }
         }
     });
+}
+
+#[test]
+fn where_fresh_space_is_used_up_32_regions_can_be_cut() {
+    // In the first page, after growth, and behind pages of somebody else.
+    for (pages, foreign) in [(1, 0), (2, 0), (2, 3)] {
+        let filled = |n| {
+            let mut kernel = native();
+            let region = kernel.alloc(4000);
+            with_gap(&mut kernel, foreign);
+            kernel.set_limit(pages + foreign);
+            (kernel.alloc(n) != 0).then_some((kernel, region))
+        };
+        let most = if foreign == 0 { pages * PAGE } else { PAGE };
+        let (mut kernel, region) = (0..most / 8)
+            .rev()
+            .find_map(|n| filled(8 * n))
+            .expect("some block fits");
+        kernel.free(region);
+        // The one after those takes all that is left of it.
+        for cut in 0..=32 {
+            assert_ne!(kernel.alloc(8), 0, "cut {cut}, {pages} pages");
+        }
+    }
 }
 
 #[test]
