@@ -1,7 +1,7 @@
 //! Blocks: where they are cut from, and how the memory grows.
 
 use super::free_space::WAITING_RING;
-use super::records::{ADDRESS, FILED, GAP, LENGTH, LIVE, PREVIOUS, RECORD, WAITING};
+use super::records::{ADDRESS, FILED, GAP, LENGTH, PREVIOUS, RECORD, WAITING};
 use super::{BASE, GUARD, HINT, Kernel, LOWEST, MARGIN, MOST, PAGE};
 use crate::machine::Machine;
 
@@ -140,7 +140,7 @@ impl<M: Machine> Kernel<M> {
         let handle = start + HINT;
         self.machine.set_span(self.machine.span() + HINT + need);
         let record = self.add_record(self.machine.last(), 0);
-        self.set(record, ADDRESS, handle as u32 | LIVE);
+        self.set(record, ADDRESS, handle as u32);
         self.set(record, LENGTH, n as u32);
         self.machine.store32(start as u32, 0, record);
         handle
@@ -166,7 +166,7 @@ impl<M: Machine> Kernel<M> {
             self.set(region, ADDRESS, (handle + need + HINT) as u32 | FILED);
             self.file(region);
         }
-        self.set(record, ADDRESS, handle as u32 | LIVE);
+        self.set(record, ADDRESS, handle as u32);
         self.set(record, LENGTH, n as u32);
         self.machine.store32((handle - HINT) as u32, 0, record);
         handle

@@ -29,7 +29,7 @@ pub(super) const AFTER: u32 = 16;
 pub(super) const BEFORE: u32 = 20;
 
 /// Owned by the plugin or the host: address and state together are the handle itself.
-pub(super) const LIVE: u32 = 0;
+const LIVE: u32 = 0;
 /// Freed, and in the ring of those that wait to be filed.
 pub(super) const WAITING: u32 = 1;
 /// Free, merged with its filed neighbours, and in the tree. Contains the bit of `WAITING`.
@@ -42,7 +42,7 @@ const STATE: u32 = 7;
 /// Two words as they lie in memory.
 #[inline(always)]
 pub(super) fn pair(low: u32, high: u32) -> u64 {
-    u64::from(low) | u64::from(high) << 32
+    u64::from(low) + (u64::from(high) << 32)
 }
 
 impl<M: Machine> Kernel<M> {
