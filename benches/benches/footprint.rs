@@ -1,11 +1,8 @@
 //! The memory that a kernel holds: at the start, at the peak of traces, and for 10,000 instances in one process.
 
-use kernel_bench::{
-    lab::{Lab, Limit},
-    write_csv,
-};
+use kernel_bench::{lab::Lab, write_csv};
 use std::{env, fs, process::Command};
-use wasmtime::{Module, Store, Val};
+use wasmtime::{Module, Store, StoreLimits, Val};
 
 /// A trace: what it is called, and the plugin's function with its arguments.
 const TRACES: [(&str, &str, &[i32]); 4] = [
@@ -57,7 +54,7 @@ fn instantiate(which: &str) {
     let mut instances: Vec<_> = (0..INSTANCES).map(|_| lab.instantiate(kernel)).collect();
     let new = resident() - before;
     for (store, instance) in &mut instances {
-        let call = |store: &mut Store<Limit>, name: &str, arguments: &[Val]| {
+        let call = |store: &mut Store<StoreLimits>, name: &str, arguments: &[Val]| {
             let function = instance.get_func(&mut *store, name).expect(name);
             let mut results = [Val::I64(0)];
             let count = function.ty(&*store).results().len();

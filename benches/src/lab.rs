@@ -2,7 +2,8 @@
 
 use crate::peer;
 use wasmtime::{
-    Config, Engine, Func, Instance, Linker, Memory, Module, ResourceLimiter, Store, TypedFunc, Val,
+    Config, Engine, Func, Instance, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder,
+    TypedFunc, Val,
 };
 
 /// What a plugin's imports are called.
@@ -43,9 +44,9 @@ impl Lab {
     }
 
     /// A kernel alone.
-    pub fn instantiate(&self, kernel: &Module) -> (Store<Limit>, Instance) {
-        let mut store = Store::new(&self.engine, Limit(usize::MAX));
-        store.limiter(|limit| limit);
+    pub fn instantiate(&self, kernel: &Module) -> (Store<StoreLimits>, Instance) {
+        let mut store = Store::new(&self.engine, StoreLimits::default());
+        store.limiter(|limits| limits);
         // Fails only in an engine without fuel, which needs none.
         let _ = store.set_fuel(ENDLESS);
         let instance = Instance::new(&mut store, kernel, &[]).expect("no imports, no start");
@@ -73,23 +74,6 @@ impl Lab {
     }
 }
 
-/// The most bytes that a memory may have.
-pub struct Limit(pub usize);
-
-impl ResourceLimiter for Limit {
-    fn memory_growing(
-        &mut self,
-        _: usize,
-        wanted: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(wanted <= self.0)
-    }
-    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(true)
-    }
-}
-
 /// The functions that a host calls around a plugin's. Allocators behind the kernel's exports lack some.
 struct Host {
     error_set: TypedFunc<u64, ()>,
@@ -104,7 +88,7 @@ struct Host {
 }
 
 impl Host {
-    fn of(store: &mut Store<Limit>, kernel: Instance, plugin: Instance) -> Option<Self> {
+    fn of(store: &mut Store<StoreLimits>, kernel: Instance, plugin: Instance) -> Option<Self> {
         Some(Self {
             error_set: kernel.get_typed_func(&mut *store, "error_set").ok()?,
             reset: kernel.get_typed_func(&mut *store, "reset").ok()?,
@@ -121,7 +105,7 @@ impl Host {
 
 /// A kernel and a plugin that calls it.
 pub struct Linked {
-    store: Store<Limit>,
+    store: Store<StoreLimits>,
     kernel: Instance,
     plugin: Instance,
     memory: Memory,
@@ -192,7 +176,7 @@ impl Linked {
 
     /// From now on the memory grows to so many bytes at most.
     pub fn limit(&mut self, bytes: usize) {
-        self.store.data_mut().0 = bytes;
+        *self.store.data_mut() = StoreLimitsBuilder::new().memory_size(bytes).build();
     }
 
     /// A whole call of a plugin that outputs its input, as hosts do it. Returns the output.

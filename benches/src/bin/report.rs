@@ -42,21 +42,34 @@ fn label(value: &f64) -> String {
     }
 }
 
-/// What both lines share: axes with names, points, and a name for each line, written beside its end.
-#[allow(clippy::too_many_arguments)]
-fn draw<X, Y>(
-    area: &Area<'_>,
-    title: &str,
-    x: X,
-    y: Y,
-    x_name: &str,
-    y_name: &str,
-    ours: &Points,
-    peer: &Points,
+/// A line for each kernel, and what is written beside them.
+struct Chart<'a> {
+    title: &'a str,
+    x_name: &'a str,
+    y_name: &'a str,
+    ours: Points,
+    peer: Points,
+    peer_name: &'a str,
     dots: bool,
-    peer_name: &str,
     legend: SeriesLabelPosition,
-) -> Result<()>
+}
+
+impl Default for Chart<'_> {
+    fn default() -> Self {
+        Self {
+            title: "",
+            x_name: "",
+            y_name: "",
+            ours: Points::new(),
+            peer: Points::new(),
+            peer_name: "the peer",
+            dots: true,
+            legend: SeriesLabelPosition::UpperLeft,
+        }
+    }
+}
+
+fn draw<X, Y>(area: &Area<'_>, x: X, y: Y, what: Chart<'_>) -> Result<()>
 where
     X: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
     Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
@@ -64,11 +77,11 @@ where
     Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let mut chart = ChartBuilder::on(area)
-        .caption(title, ("sans-serif", 19))
+        .caption(what.title, ("sans-serif", 19))
         .margin(10)
         .margin_right(24)
         .x_label_area_size(48)
-        .y_label_area_size(if y_name.is_empty() { 50 } else { 72 })
+        .y_label_area_size(if what.y_name.is_empty() { 50 } else { 72 })
         .build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
@@ -80,10 +93,14 @@ where
         .y_label_formatter(&label)
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 15))
-        .x_desc(x_name)
-        .y_desc(y_name)
+        .x_desc(what.x_name)
+        .y_desc(what.y_name)
         .draw()?;
-    for (name, points, colour) in [("this kernel", ours, OURS), (peer_name, peer, PEER)] {
+    let lines = [
+        ("this kernel", &what.ours, OURS),
+        (what.peer_name, &what.peer, PEER),
+    ];
+    for (name, points, colour) in lines {
         chart
             .draw_series(LineSeries::new(
                 points.iter().copied(),
@@ -91,7 +108,7 @@ where
             ))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
-        if dots {
+        if what.dots {
             chart.draw_series(
                 points
                     .iter()
@@ -101,7 +118,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(legend)
+        .position(what.legend)
         .background_style(WHITE.mix(0.9))
         .label_font(("sans-serif", 15))
         .draw()?;
@@ -131,19 +148,15 @@ fn blocks(results: &Path) -> Result<()> {
         } else {
             ""
         };
-        draw(
-            panel,
+        let chart = Chart {
             title,
-            x,
-            y,
-            "live blocks",
+            x_name: "live blocks",
             y_name,
-            &ours,
-            &peer,
-            true,
-            "the peer",
-            SeriesLabelPosition::UpperLeft,
-        )?;
+            ours,
+            peer,
+            ..Chart::default()
+        };
+        draw(panel, x, y, chart)?;
     }
     Ok(area.present()?)
 }
@@ -156,19 +169,16 @@ fn reset(results: &Path) -> Result<()> {
     let mib = f64::from(1 << 20);
     let [ours, peer] = [1, 2].map(|column| points(&rows, 0, column, mib, 1e3));
     let top = most(&[&ours, &peer]) * 1.05;
-    draw(
-        &area,
-        "reset",
-        0.0..ours.last().ok_or("no rows")?.0,
-        0.0..top,
-        "MiB used since the last reset",
-        "milliseconds",
-        &ours,
-        &peer,
-        true,
-        "the peer",
-        SeriesLabelPosition::UpperLeft,
-    )?;
+    let x = 0.0..ours.last().ok_or("no rows")?.0;
+    let chart = Chart {
+        title: "reset",
+        x_name: "MiB used since the last reset",
+        y_name: "milliseconds",
+        ours,
+        peer,
+        ..Chart::default()
+    };
+    draw(&area, x, 0.0..top, chart)?;
     Ok(area.present()?)
 }
 
@@ -180,22 +190,20 @@ fn session(results: &Path) -> Result<()> {
     let mib = f64::from(1 << 20);
     let [ours, peer] = [1, 2].map(|column| points(&rows, 0, column, 1.0, mib));
     let top = most(&[&ours, &peer]) * 1.15;
-    draw(
-        &area,
-        "memory of a session without reset",
-        0.0..1e6,
-        0.0..top,
-        "blocks freed and allocated, 20 live ones of 1 B to 64 KiB",
-        "MiB held",
-        &ours,
-        &peer,
-        false,
-        &format!(
+    let chart = Chart {
+        title: "memory of a session without reset",
+        x_name: "blocks freed and allocated, 20 live ones of 1 B to 64 KiB",
+        y_name: "MiB held",
+        peer_name: &format!(
             "the peer, up to {:.0} steps",
             peer.last().ok_or("no rows")?.0
         ),
-        SeriesLabelPosition::UpperRight,
-    )?;
+        ours,
+        peer,
+        dots: false,
+        legend: SeriesLabelPosition::UpperRight,
+    };
+    draw(&area, 0.0..1e6, 0.0..top, chart)?;
     Ok(area.present()?)
 }
 
