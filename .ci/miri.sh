@@ -4,11 +4,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-rustup component list --toolchain nightly | grep -q '^miri.*(installed)' ||
-  { echo "miri: run 'rustup toolchain install nightly --component miri'" >&2; exit 1; }
+nightly=$(cat .ci/nightly)
+rustup component list --toolchain "$nightly" | grep -q '^miri.*(installed)' ||
+  { echo "miri: run 'rustup toolchain install $nightly --component miri --component rust-src'" >&2; exit 1; }
 # Not in the folder of other builds, which nightly would make anew. The property tests read the time and a seed.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/miri
 export MIRIFLAGS="-Zmiri-strict-provenance -Zmiri-disable-isolation"
-native=(cargo +nightly miri test --locked --package extism-kernel-native)
+native=(cargo "+$nightly" miri test --locked --package extism-kernel-native)
 "${native[@]}" --test contract -- free_ignores input_is_read output_and_error lengths_are_exact values_are_little freeing_the_input freed_blocks
 "${native[@]}" --test model_test

@@ -4,8 +4,6 @@
 //! `cargo test --release --test peer -- --nocapture fuel` prints the table.
 
 mod model;
-#[path = "peer/mod.rs"]
-mod peer_file;
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
+use artefacts::peer;
 use model::{Call, PAGE, Subject, Wasm, shipped};
 use proptest::{prelude::*, test_runner::Config};
 use wasmtime::Module;
@@ -22,9 +21,8 @@ use wasmtime::Module;
 fn kernels() -> [&'static Module; 3] {
     static PEER: OnceLock<Module> = OnceLock::new();
     let [ours, mvp] = shipped();
-    let peer = PEER.get_or_init(|| {
-        Module::new(ours.engine(), peer_file::kernel()).expect("the peer is a module")
-    });
+    let peer = PEER
+        .get_or_init(|| Module::new(ours.engine(), peer::kernel()).expect("the peer is a module"));
     [ours, mvp, peer]
 }
 

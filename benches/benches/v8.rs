@@ -1,6 +1,7 @@
 //! Wall-clock time on V8: has Node.js run `v8.mjs` and makes the table of what it prints.
 
-use kernel_bench::{folder, lab::PLUGIN, peer, rows::rows, stats::Comparison, write_csv};
+use artefacts::peer;
+use kernel_bench::{folder, lab::PLUGIN, rows::rows, stats::Comparison, write_csv};
 use std::{
     fs,
     io::{BufRead, BufReader},

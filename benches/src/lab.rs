@@ -1,6 +1,6 @@
 //! A kernel in Wasmtime with the plugin of `plugin.wat` linked to it.
 
-use crate::peer;
+use artefacts::peer;
 use wasmtime::{
     Config, Engine, Func, Instance, Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder,
     TypedFunc, Val,

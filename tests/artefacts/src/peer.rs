@@ -1,7 +1,7 @@
 //! The peer: the kernel that the crate `extism` carries in its package. It is read from cargo's registry, and fetched
 //! into it first if it isn't there; none of its bytes are in this repository.
 
-use artefacts::sha256;
+use crate::sha256;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -55,7 +55,7 @@ fn find() -> Option<Vec<u8>> {
 
 /// Has cargo fetch the package, for a project that nobody builds.
 fn fetch() {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peer");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peer");
     fs::create_dir_all(&project).expect("target/ is writable");
     let manifest = format!(
         "[package]\nname = \"peer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[lib]\npath = \"lib.rs\"\n\n\
