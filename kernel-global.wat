@@ -51,6 +51,10 @@
   (func (export "__clock") (result i32) (global.get $clock))
   (func (export "__set_clock") (param i32) (global.set $clock (local.get 0)))
 
+  (global $root_bit (mut i32) (i32.const 1))
+  (func (export "__root_bit") (result i32) (global.get $root_bit))
+  (func (export "__set_root_bit") (param i32) (global.set $root_bit (local.get 0)))
+
   (global $input_offset (mut i64) (i64.const 0))
   (func (export "__input_offset") (result i64) (global.get $input_offset))
   (func (export "__set_input_offset") (param i64) (global.set $input_offset (local.get 0)))

@@ -111,6 +111,8 @@ registers! {
     tail / set_tail: u32 = 8;
     /// The age of the next region that is filed: lower is older.
     clock / set_clock: u32 = 0;
+    /// The bit of the ages that counts at the root of the tree: the highest that any age has had, at least 1.
+    root_bit / set_root_bit: u32 = 1;
     /// Where the input starts, in bytes.
     input_offset / set_input_offset: u64 = 0;
     /// Length of the input in bytes.

@@ -64,21 +64,30 @@ impl<M: Machine> Kernel<M> {
         true
     }
 
-    /// Whether `length` bytes from `offset`, and in any case the first, lie in the heap: above the kernel's low memory, below
-    /// its records, and in no gap.
+    /// Whether `length` bytes, 1..=8, from `offset` lie in the heap: above the kernel's low memory, below its records, and in
+    /// no gap.
     #[inline(always)]
     fn in_heap(&self, offset: u64, length: u64) -> bool {
-        let floor = u64::from(self.machine.floor());
-        let length = length + u64::from(length == 0);
-        if offset < BASE || offset >= floor || length > floor - offset {
-            return false;
-        }
-        offset >= self.machine.gap_end() || offset + length <= self.machine.gap_start()
+        offset.wrapping_sub(BASE) < self.heap_around(offset).wrapping_sub(length - 1)
     }
 
-    /// The same, where a call does no harm.
+    /// The same for a range of any length, of which even an empty one must begin in the heap; where a call does no harm.
     #[inline(never)]
-    pub(super) fn in_heap_rarely(&self, offset: u64, length: u64) -> bool {
-        self.in_heap(offset, length)
+    pub(super) fn range_in_heap(&self, offset: u64, length: u64) -> bool {
+        let start = offset.wrapping_sub(BASE);
+        let bytes = self.heap_around(offset);
+        start < bytes && length <= bytes - start
+    }
+
+    /// Bytes from `BASE` to where the heap around `offset` ends: at the gap, in front of the island in use, else at the records.
+    #[inline(always)]
+    fn heap_around(&self, offset: u64) -> u64 {
+        let end = if offset < self.machine.island() {
+            self.machine.gap_start()
+        } else {
+            self.machine.floor().into()
+        };
+        // Only below BASE, where nothing is heap, this wraps.
+        end.wrapping_sub(BASE)
     }
 }

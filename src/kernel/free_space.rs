@@ -11,11 +11,13 @@
 //!
 //! The filed regions form a priority search tree: each lies on the path that the bits of its age lead along from the
 //! root, and has room for at least as many bytes as any region below it. So the oldest of those that have room for a given
-//! length lies on one path, at most 32 steps long. A region that merged with others counts as freed just now; what
-//! is left of a region from which a block was cut keeps its age, so the next blocks come from there too.
+//! length lies on one path. The bit that counts at the root is the highest that any age has had (register `root_bit`), at each
+//! level below the next lower one: no path has more than 32 steps, nor has any loop over scribbled memory. A region that merged
+//! with others counts as freed just now; what is left of a region from which a block was cut keeps its age, so the next
+//! blocks come from there too.
 
 use super::Kernel;
-use super::records::{ADDRESS, AFTER, BEFORE, FILED, LENGTH, NEXT, PREVIOUS, WAITING};
+use super::records::{ADDRESS, AFTER, APART, BEFORE, FILED, LENGTH, NEXT, PREVIOUS, WAITING};
 use crate::machine::Machine;
 
 /// The ring of blocks that wait: a record of which only `AFTER` exists. The register `tail` is its end.
@@ -28,9 +30,6 @@ pub(super) const LOW_MEMORY: u32 = 32;
 const LEFT: u32 = AFTER;
 /// Filed: the child whose age has a 1 at this level.
 const RIGHT: u32 = BEFORE;
-/// The bit of the ages that counts at the root, and the next lower one at each level below: no path is longer, nor any loop
-/// over scribbled memory.
-const HIGHEST: u32 = 1 << 31;
 
 impl<M: Machine> Kernel<M> {
     /// Appends a freed block to those that wait.
@@ -62,8 +61,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Merges a free block that is in neither ring nor tree with the filed regions beside it, and files it.
     pub(super) fn merge_and_file(&mut self, mut record: u32) {
-        // First, since its links are no longer the ring's: it may move when another is given up.
-        self.set(record, ADDRESS, self.get(record, ADDRESS) | FILED);
+        // Its links are no longer the ring's, which counts should its record move while another is given up.
+        self.toggle_apart(record, WAITING);
         let previous = self.take_out_neighbour(record, PREVIOUS);
         if previous != 0 {
             record = self.absorb(previous, record);
@@ -76,7 +75,28 @@ impl<M: Machine> Kernel<M> {
         // Even, so that 32 bits are enough for the 32 levels: two that differ in the last bit would take one more.
         self.machine.set_clock(age.wrapping_add(2));
         self.set(record, LENGTH, age);
+        if age / 2 >= self.machine.root_bit() {
+            self.raise_root();
+        }
+        self.toggle_apart(record, FILED);
         self.file(record);
+    }
+
+    /// Adds a level to the tree, for ages with one bit more: the root stays, and all below it, whose new bit is 0, goes to its
+    /// left.
+    fn raise_root(&mut self) {
+        let root = self.link(ROOT, 0);
+        self.unfile(root);
+        let rest = self.get(ROOT, 0);
+        self.machine.store64(root, LEFT, rest.into());
+        self.set(ROOT, 0, root);
+        self.machine.set_root_bit(self.machine.root_bit() << 1);
+    }
+
+    /// Sets a record in that state apart, or one that was set apart into that state.
+    #[inline(always)]
+    fn toggle_apart(&mut self, record: u32, state: u32) {
+        self.set(record, ADDRESS, self.get(record, ADDRESS) ^ (state ^ APART));
     }
 
     /// Takes the block beside another out of the tree, if it is there. Returns it, or 0.
@@ -86,6 +106,7 @@ impl<M: Machine> Kernel<M> {
             return 0;
         }
         self.unfile(neighbour);
+        self.toggle_apart(neighbour, FILED);
         neighbour
     }
 
@@ -94,19 +115,25 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn oldest_fitting(&self, need: u32) -> u32 {
         let mut oldest = 0;
         let mut here = self.link(ROOT, 0);
-        let mut bit = HIGHEST;
-        while bit != 0 && self.capacity(here) >= need {
+        let mut bit = self.machine.root_bit();
+        let mut size = self.capacity(here);
+        while size >= need {
             if oldest == 0 || self.get(here, LENGTH) < self.get(oldest, LENGTH) {
                 oldest = here;
             }
             // All on the left are older than all on the right, and its root is the largest of them.
             let left = self.link(here, LEFT);
-            here = if self.capacity(left) < need {
-                self.link(here, RIGHT)
+            size = self.capacity(left);
+            if size >= need {
+                here = left;
             } else {
-                left
-            };
+                here = self.link(here, RIGHT);
+                size = self.capacity(here);
+            }
             bit >>= 1;
+            if bit == 0 {
+                break;
+            }
         }
         oldest
     }
@@ -114,61 +141,61 @@ impl<M: Machine> Kernel<M> {
     /// Puts a free region into the tree: it takes the place of the first on its path that is smaller, and that one goes on
     /// down its own path.
     pub(super) fn file(&mut self, mut record: u32) {
+        let mut size = self.capacity(record);
         let mut cell = ROOT;
-        let mut bit = HIGHEST;
-        while bit != 0 {
-            let mut here = self.link(cell, 0);
-            if self.capacity(here) < self.capacity(record) {
+        let mut bit = self.machine.root_bit();
+        loop {
+            let here = self.link(cell, 0);
+            let other = self.capacity(here);
+            if other < size {
                 self.set(cell, 0, record);
                 let children = self.machine.load64(here, LEFT);
                 self.machine.store64(record, LEFT, children);
-                (record, here) = (here, record);
+                record = here;
+                size = other;
                 if record == 0 {
                     break;
                 }
             }
-            cell = self.child(here, record, bit);
+            cell = self.child(self.link(cell, 0), record, bit);
             bit >>= 1;
+            if bit == 0 {
+                break;
+            }
         }
     }
 
     /// Takes a region out of the tree: the larger of its children takes its place, and so on below.
     pub(super) fn unfile(&mut self, record: u32) {
-        let mut cell = self.cell_of(record);
-        let mut bit = HIGHEST;
-        while bit != 0 {
-            let (left, right) = (self.link(record, LEFT), self.link(record, RIGHT));
-            let (up, side) = if self.capacity(left) < self.capacity(right) {
-                (right, RIGHT)
-            } else {
-                (left, LEFT)
-            };
-            self.set(cell, 0, up);
-            if up == 0 {
-                break;
-            }
-            let below = self.machine.load64(up, LEFT);
-            let beside = self.machine.load64(record, LEFT);
-            self.machine.store64(up, LEFT, beside);
-            self.machine.store64(record, LEFT, below);
-            cell = up + side;
-            bit >>= 1;
-        }
-    }
-
-    /// The cell that leads to a region.
-    pub(super) fn cell_of(&self, record: u32) -> u32 {
         let mut cell = ROOT;
-        let mut bit = HIGHEST;
-        while bit != 0 {
+        let mut bit = self.machine.root_bit();
+        loop {
             let here = self.link(cell, 0);
-            if here == record || here == 0 {
+            if here == record {
+                let (left, right) = (self.link(record, LEFT), self.link(record, RIGHT));
+                let (up, side) = if self.capacity(left) < self.capacity(right) {
+                    (right, RIGHT)
+                } else {
+                    (left, LEFT)
+                };
+                self.set(cell, 0, up);
+                if up == 0 {
+                    break;
+                }
+                let below = self.machine.load64(up, LEFT);
+                let beside = self.machine.load64(record, LEFT);
+                self.machine.store64(up, LEFT, beside);
+                self.machine.store64(record, LEFT, below);
+                cell = up + side;
+                self.set(cell, 0, record);
+            } else {
+                cell = self.child(here, record, bit);
+            }
+            bit >>= 1;
+            if bit == 0 {
                 break;
             }
-            cell = self.child(here, record, bit);
-            bit >>= 1;
         }
-        cell
     }
 
     /// The cell below `here` that leads towards `record`, at the level of that bit of the ages.

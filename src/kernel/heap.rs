@@ -1,7 +1,7 @@
 //! Blocks: where they are cut from, and how the memory grows.
 
 use super::free_space::WAITING_RING;
-use super::records::{ADDRESS, FILED, GAP, LENGTH, PREVIOUS, RECORD, WAITING};
+use super::records::{ADDRESS, APART, FILED, LENGTH, PREVIOUS, RECORD, WAITING};
 use super::{BASE, GUARD, HINT, Kernel, LOWEST, MARGIN, MOST, PAGE};
 use crate::machine::Machine;
 
@@ -15,17 +15,28 @@ impl<M: Machine> Kernel<M> {
     /// Returns 0, and changes nothing, if `n` is 0 or the memory can't be had; any `n` may be asked for.
     #[inline(always)]
     pub fn alloc(&mut self, n: u64) -> u64 {
-        if n.wrapping_sub(1) >= MOST - HINT {
+        let need = n.wrapping_add(7) & !7;
+        // 0 wraps.
+        if need.wrapping_sub(8) >= MOST - HINT {
             return 0;
         }
-        let need = (n + 7) & !7;
-        if !self.fits_fresh(need) {
-            let handle = self.reuse(n, need);
-            if handle != 0 || !self.grow(need) {
-                return handle;
+        let (record, start) = 'cut: {
+            if !self.fits_fresh(need) {
+                let cut = self.reuse(need);
+                if cut.0 != 0 {
+                    break 'cut cut;
+                }
+                if !self.grow(need) {
+                    return 0;
+                }
             }
-        }
-        self.take_fresh(n, need)
+            self.take_fresh(need)
+        };
+        let handle = start + HINT;
+        self.set(record, ADDRESS, handle as u32);
+        self.set(record, LENGTH, n as u32);
+        self.machine.store32(start as u32, 0, record);
+        handle
     }
 
     /// Releases the block that starts exactly at `handle`, and leaves its bytes as they are.
@@ -73,19 +84,24 @@ impl<M: Machine> Kernel<M> {
     /// are dead, and there is no input, output or error.
     #[inline(always)]
     pub fn reset(&mut self) {
-        let used = (self.frontier() + GUARD).max(self.machine.dirty());
-        self.zero(LOWEST, used);
-        // With a gap everything starts again in front of it.
-        let top = if self.machine.gap_end() == 0 {
-            self.machine.top()
-        } else {
-            self.machine.gap_start() as u32
-        };
+        let used = (self.frontier() + GUARD).max(self.machine.dirty()) as u32;
+        let mut start = LOWEST;
+        let mut top = self.machine.top();
+        if self.machine.island() != BASE {
+            // Everything starts again in front of the gap, all of which was handed out.
+            top = self.machine.gap_start() as u32;
+            self.machine.zero(LOWEST, top - LOWEST);
+            start = self.machine.island() as u32;
+            // Growth that was stopped may have left the floor in front of the gap.
+            self.machine.set_floor(self.machine.floor().max(start));
+        }
+        self.machine.zero(start, used - start);
         self.raise_floor(self.machine.top(), top);
         self.machine.set_top(top);
         self.machine.set_last(0);
         self.machine.set_tail(WAITING_RING);
         self.machine.set_clock(0);
+        self.machine.set_root_bit(1);
         self.machine.set_input_offset(0);
         self.machine.set_input_length(0);
         self.machine.set_output_offset(0);
@@ -94,16 +110,6 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_island(BASE);
         self.machine.set_span(0);
         self.machine.set_dirty(0);
-    }
-
-    /// Zeroes memory, but not the gap.
-    pub(super) fn zero(&mut self, mut start: u64, end: u64) {
-        let gap_end = self.machine.gap_end();
-        if start < gap_end && gap_end < end {
-            self.zero(start, self.machine.gap_start());
-            start = gap_end;
-        }
-        self.machine.zero(start as u32, (end - start) as u32);
     }
 
     /// The lowest byte that was never handed out; everything above it, up to the records, is fresh.
@@ -121,60 +127,55 @@ impl<M: Machine> Kernel<M> {
     /// Cuts a block off the oldest filed region that fits. Waiting blocks are filed, longest-freed first, until one does.
     /// 0 if none does.
     #[inline(always)]
-    fn reuse(&mut self, n: u64, need: u64) -> u64 {
+    fn reuse(&mut self, need: u64) -> (u32, u64) {
         loop {
             let filed = self.oldest_fitting(need as u32);
             if filed != 0 {
-                return self.take_filed(filed, n, need);
+                return self.take_filed(filed, need);
             }
             if !self.file_longest_freed() {
-                return 0;
+                return (0, 0);
             }
         }
     }
 
     /// Cuts a block off the fresh space, which must have room for it.
     #[inline(always)]
-    fn take_fresh(&mut self, n: u64, need: u64) -> u64 {
+    fn take_fresh(&mut self, need: u64) -> (u32, u64) {
         let start = self.frontier();
-        let handle = start + HINT;
         self.machine.set_span(self.machine.span() + HINT + need);
         let record = self.add_record(self.machine.last(), 0);
-        self.set(record, ADDRESS, handle as u32);
-        self.set(record, LENGTH, n as u32);
-        self.machine.store32(start as u32, 0, record);
-        handle
+        self.machine.set_last(record);
+        (record, start)
     }
 
     /// Cuts a block off the front of a filed region, or takes all of it, if the rest would be no block or there is no
     /// room for another record.
     #[inline(always)]
-    fn take_filed(&mut self, region: u32, n: u64, need: u64) -> u64 {
-        let handle = u64::from(self.address(region));
-        // A host may have put the region elsewhere by scribbling over the records.
-        if self.state(region) != FILED
-            || !self.in_heap_rarely(handle.wrapping_sub(HINT), HINT + need)
-        {
-            return 0;
+    fn take_filed(&mut self, region: u32, need: u64) -> (u32, u64) {
+        let start = u64::from(self.get(region, ADDRESS).wrapping_sub(FILED + HINT as u32));
+        // A host that scribbled over the records may have led here to one in another state, or have put the region elsewhere.
+        if start % 8 != 0 || !self.range_in_heap(start, HINT + need) {
+            return (0, 0);
         }
+        self.unfile(region);
         let rest = self.capacity(region) - need as u32;
         let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
         let mut record = region;
-        self.unfile(region);
         if rest >= 2 * HINT as u32 && room {
             record = self.add_record_rarely(self.link(region, PREVIOUS), region);
-            self.set(region, ADDRESS, (handle + need + HINT) as u32 | FILED);
+            self.set(region, ADDRESS, (start + HINT + need + HINT) as u32 | FILED);
             self.file(region);
         }
-        self.set(record, ADDRESS, handle as u32);
-        self.set(record, LENGTH, n as u32);
-        self.machine.store32((handle - HINT) as u32, 0, record);
-        handle
+        (record, start)
     }
 
+    /// The same as `add_record`, and tells the block above; where a call does no harm.
     #[inline(never)]
     fn add_record_rarely(&mut self, previous: u32, next: u32) -> u32 {
-        self.add_record(previous, next)
+        let record = self.add_record(previous, next);
+        self.join(record, next);
+        record
     }
 
     /// Makes room for a block of `need` bytes in fresh space, with exactly the pages that this takes.
@@ -197,11 +198,13 @@ impl<M: Machine> Kernel<M> {
             self.machine.set_gap_start(old_top.into());
             self.machine.set_gap_end(base);
         }
-        let mut start = self.frontier();
-        let crossing = start < self.machine.gap_end();
-        if crossing {
-            start = self.machine.gap_end() + 2 * u64::from(RECORD);
-        }
+        let old_frontier = self.frontier();
+        let crossing = old_frontier < self.machine.gap_end();
+        let start = if crossing {
+            self.machine.gap_end() + 2 * u64::from(RECORD)
+        } else {
+            old_frontier
+        };
         let records = u64::from(old_top - self.machine.floor());
         let record = u64::from(RECORD);
         #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 11 bytes more")]
@@ -215,25 +218,30 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_owned(self.machine.owned() + granted);
         self.machine
             .set_top((end - MARGIN) as u32 / RECORD * RECORD);
+        if crossing {
+            // Together with the top: wherever the call is stopped from now on, a reset knows that the gap was crossed. A filed
+            // block at the old frontier seems larger now, until `cross_gap` merges what lies behind it into it.
+            self.machine.set_span(0);
+            self.machine.set_island(self.machine.gap_end());
+        }
         self.raise_records(old_top);
         if crossing {
-            self.cross_gap();
+            self.cross_gap(old_frontier);
         }
         true
     }
 
-    /// Goes on behind the gap: what is fresh before it becomes a free region, and the gap itself a block that nobody
-    /// can free.
+    /// Makes what was fresh in front of the gap a free region, and the gap itself a block that nobody can free.
     #[inline(always)]
-    fn cross_gap(&mut self) {
+    fn cross_gap(&mut self, old_frontier: u64) {
         let rest = self.add_record_rarely(self.machine.last(), 0);
-        self.set(rest, ADDRESS, (self.frontier() + HINT) as u32);
+        self.set(rest, ADDRESS, (old_frontier + HINT) as u32 + WAITING);
         let gap = self.add_record_rarely(rest, 0);
-        self.set(gap, ADDRESS, (self.machine.gap_start() + HINT) as u32 | GAP);
-        // First, so that even if the call is stopped in between, a reset zeroes all in front of the gap.
-        self.machine.set_dirty(self.machine.gap_start());
-        self.machine.set_span(0);
-        self.machine.set_island(self.machine.gap_end());
+        self.set(
+            gap,
+            ADDRESS,
+            (self.machine.gap_start() + HINT) as u32 | APART,
+        );
         self.merge_and_file(rest);
     }
 }

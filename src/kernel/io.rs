@@ -8,7 +8,7 @@ impl<M: Machine> Kernel<M> {
     /// Anything else is ignored.
     #[inline(always)]
     pub fn input_set(&mut self, handle: u64, length: u64) {
-        if self.in_heap_rarely(handle, length) {
+        if self.range_in_heap(handle, length) {
             self.machine.set_input_offset(handle);
             self.machine.set_input_length(length);
         }
@@ -58,7 +58,7 @@ impl<M: Machine> Kernel<M> {
     /// Anything else is ignored. A block that starts at `offset` can't be freed until another output is set.
     #[inline(always)]
     pub fn output_set(&mut self, offset: u64, length: u64) {
-        if self.in_heap_rarely(offset, length) {
+        if self.range_in_heap(offset, length) {
             self.machine.set_output_offset(offset);
             self.machine.set_output_length(length);
         }
@@ -80,7 +80,7 @@ impl<M: Machine> Kernel<M> {
     /// block can't be freed until the error is cleared or another is set.
     #[inline(always)]
     pub fn error_set(&mut self, handle: u64) {
-        if handle == 0 || self.is_common(handle) || self.in_heap_rarely(handle, 1) {
+        if handle == 0 || self.is_common(handle) || self.range_in_heap(handle, 1) {
             self.machine.set_error(handle);
         }
     }

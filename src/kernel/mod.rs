@@ -43,7 +43,7 @@ use crate::machine::Machine;
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 65536;
 /// The lowest byte that is ever zeroed, in the unused low memory: address 0 means "none".
-const LOWEST: u64 = 8;
+const LOWEST: u32 = 8;
 /// The first byte of the heap.
 const BASE: u64 = free_space::LOW_MEMORY as u64;
 /// Bytes in front of a block's data that lead to its record.

@@ -34,8 +34,8 @@ const LIVE: u32 = 0;
 pub(super) const WAITING: u32 = 1;
 /// Free, merged with its filed neighbours, and in the tree. Contains the bit of `WAITING`.
 pub(super) const FILED: u32 = 3;
-/// Not a block, but pages of somebody else.
-pub(super) const GAP: u32 = 4;
+/// In neither ring nor tree: pages of somebody else, or a free region while it is merged.
+pub(super) const APART: u32 = 4;
 /// The bits of an address that hold the state.
 const STATE: u32 = 7;
 
@@ -112,7 +112,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Adds the record of a block that lies between the blocks `previous` and `next` (0: the heap's ends).
     ///
-    /// There must be room for it below the floor.
+    /// There must be room for it below the floor. The caller tells the block above (`join`).
     #[inline(always)]
     pub(super) fn add_record(&mut self, previous: u32, next: u32) -> u32 {
         let record = self.machine.floor() - RECORD;
@@ -121,13 +121,12 @@ impl<M: Machine> Kernel<M> {
         self.machine.store64(record, PREVIOUS, pair(previous, next));
         // For none this writes at NEXT in the unused low memory, which nobody reads.
         self.machine.store32(previous, NEXT, record);
-        self.join(record, next);
         record
     }
 
     /// Tells the block above, or the register that stands for the frontier, that `record` lies below it.
-    #[inline(always)]
-    fn join(&mut self, record: u32, next: u32) {
+    #[inline(never)]
+    pub(super) fn join(&mut self, record: u32, next: u32) {
         if next == 0 {
             self.machine.set_last(record);
         } else {
@@ -158,11 +157,7 @@ impl<M: Machine> Kernel<M> {
     fn move_record(&mut self, from: u32, to: u32) {
         let state = self.state(from);
         if state == FILED {
-            let cell = self.cell_of(from);
-            // Not so while it is being merged.
-            if self.link(cell, 0) == from {
-                self.set(cell, 0, to);
-            }
+            self.unfile(from);
         }
         self.copy_words(from, to, ADDRESS);
         self.copy_words(from, to, PREVIOUS);
@@ -177,6 +172,8 @@ impl<M: Machine> Kernel<M> {
             if hint < self.machine.floor().into() {
                 self.machine.store32(hint as u32, 0, to);
             }
+        } else if state == FILED {
+            self.file(to);
         } else if state == WAITING {
             let before = self.link(to, BEFORE);
             self.set(before, AFTER, to);
@@ -212,7 +209,8 @@ impl<M: Machine> Kernel<M> {
     /// Zeroes what lies below `end` and is no record any more, and only then raises the floor: a reset after an interruption
     /// zeroes from the floor on.
     pub(super) fn raise_floor(&mut self, end: u32, floor: u32) {
-        self.zero(self.machine.floor().into(), end.into());
+        let old = self.machine.floor();
+        self.machine.zero(old, end - old);
         self.machine.set_floor(floor);
     }
 }
