@@ -1,10 +1,12 @@
-;; What Rust can't declare: the global that carries the host's context, and the kernel's registers.
+;; What Rust can't declare: the global that carries the host's context, the kernel's registers, and a bare memory.fill.
 ;;
 ;; In globals the registers lie where no store reaches them, need no initialisation on the first call, and cost one
 ;; instruction. wasm-merge joins this module with the compiled crate, wasm-opt inlines the accessors to plain
 ;; global.get and global.set, and all exports but extism_context go. src/machine.rs says what each register is; a
 ;; test compares the initial values.
 (module
+  (import "kernel" "memory" (memory 1))
+
   (global (export "extism_context") (mut externref) (ref.null extern))
 
   (global $island (mut i64) (i64.const 32))
@@ -23,7 +25,7 @@
   (func (export "__owned") (result i64) (global.get $owned))
   (func (export "__set_owned") (param i64) (global.set $owned (local.get 0)))
 
-  (global $gap_start (mut i64) (i64.const 0))
+  (global $gap_start (mut i64) (i64.const -1))
   (func (export "__gap_start") (result i64) (global.get $gap_start))
   (func (export "__set_gap_start") (param i64) (global.set $gap_start (local.get 0)))
 
@@ -74,4 +76,8 @@
   (global $error (mut i64) (i64.const 0))
   (func (export "__error") (result i64) (global.get $error))
   (func (export "__set_error") (param i64) (global.set $error (local.get 0)))
+
+  ;; Where Rust zeroes memory it puts a comparison of the length with 0 around it.
+  (func (export "__fill") (param $address i32) (param $length i32)
+    (memory.fill (local.get $address) (i32.const 0) (local.get $length)))
 )

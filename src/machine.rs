@@ -35,8 +35,8 @@ macro_rules! registers {
             fn store32(&mut self, address: u32, field: u32, value: u32);
             /// Writes eight bytes at `address + field`, likewise.
             fn store64(&mut self, address: u32, field: u32, value: u64);
-            /// Writes `length` zero bytes.
-            fn zero(&mut self, address: u32, length: u32);
+            /// Writes zero bytes from `start` up to `end`, which must not be less.
+            fn zero(&mut self, start: u32, end: u32);
             /// The size of the memory in pages of 65,536 bytes, whoever owns them.
             fn pages(&self) -> u32;
             /// Adds pages at the end of the memory; false if they can't be had.
@@ -93,12 +93,13 @@ registers! {
     island / set_island: u64 = 32;
     /// Bytes of that island handed out so far: the frontier is `island + span`.
     span / set_span: u64 = 0;
-    /// End of the highest byte that a plugin stored beyond the frontier, 0 if none: `reset` zeroes up to it.
+    /// End of the highest byte that a plugin stored beyond the frontier, 0 if none: `reset` zeroes up to it. Once the gap is
+    /// crossed, at least its end.
     dirty / set_dirty: u64 = 0;
     /// Bytes of memory that the kernel owns: all of it up to the margin behind the top, less the gap.
     owned / set_owned: u64 = 65536;
-    /// Where the records ended in front of pages that belong to somebody else, in bytes. Counts if these pages have an end.
-    gap_start / set_gap_start: u64 = 0;
+    /// Where the records ended in front of pages that belong to somebody else, in bytes; 2^64 - 1 if there are none.
+    gap_start / set_gap_start: u64 = u64::MAX;
     /// End of these pages, in bytes; 0 if there are none.
     gap_end / set_gap_end: u64 = 0;
     /// Address of the lowest record: the end of the heap.

@@ -62,8 +62,8 @@ impl Machine for NativeMachine {
     fn store64(&mut self, address: u32, field: u32, value: u64) {
         self.put(address + field, &value.to_le_bytes());
     }
-    fn zero(&mut self, address: u32, length: u32) {
-        self.memory[address as usize..][..length as usize].fill(0);
+    fn zero(&mut self, start: u32, end: u32) {
+        self.memory[start as usize..end as usize].fill(0);
     }
     fn pages(&self) -> u32 {
         (self.memory.len() / PAGE) as u32

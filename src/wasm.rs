@@ -32,6 +32,14 @@ macro_rules! store {
     };
 }
 
+#[cfg(target_feature = "bulk-memory")]
+#[link(wasm_import_module = "registers")]
+unsafe extern "C" {
+    /// One `memory.fill` with zero.
+    #[link_name = "__fill"]
+    fn fill(address: u32, length: u32);
+}
+
 struct Wasm;
 
 impl Machine for Wasm {
@@ -61,19 +69,19 @@ impl Machine for Wasm {
     }
     #[cfg(target_feature = "bulk-memory")]
     #[inline(always)]
-    fn zero(&mut self, address: u32, length: u32) {
-        // SAFETY: as for `load!`; this is one `memory.fill`.
-        unsafe { (address as usize as *mut u8).write_bytes(0, length as usize) }
+    fn zero(&mut self, start: u32, end: u32) {
+        // SAFETY: as for `load!`.
+        unsafe { fill(start, end - start) }
     }
     #[cfg(not(target_feature = "bulk-memory"))]
-    fn zero(&mut self, mut address: u32, length: u32) {
+    #[inline(never)]
+    fn zero(&mut self, mut start: u32, end: u32) {
         // Both ends are multiples of 8, or the last bytes belong to the heap and are fresh. Volatile, or the compiler puts its own memset,
         // ten times the size, in place of the loop.
-        let end = address + length;
-        while address < end {
+        while start < end {
             // SAFETY: as for `load!`, and aligned.
-            unsafe { (address as usize as *mut u64).write_volatile(0) }
-            address += 8;
+            unsafe { (start as usize as *mut u64).write_volatile(0) }
+            start += 8;
         }
     }
     #[inline(always)]

@@ -68,26 +68,27 @@ impl<M: Machine> Kernel<M> {
     /// no gap.
     #[inline(always)]
     fn in_heap(&self, offset: u64, length: u64) -> bool {
-        offset.wrapping_sub(BASE) < self.heap_around(offset).wrapping_sub(length - 1)
+        // Below `BASE` the difference wraps, and is more than any end less `BASE`.
+        offset.wrapping_sub(BASE) < self.end_around(offset) - (BASE + length - 1)
     }
 
     /// The same for a range of any length, of which even an empty one must begin in the heap; where a call does no harm.
     #[inline(never)]
     pub(super) fn range_in_heap(&self, offset: u64, length: u64) -> bool {
-        let start = offset.wrapping_sub(BASE);
-        let bytes = self.heap_around(offset);
-        start < bytes && length <= bytes - start
+        if offset < BASE {
+            return false;
+        }
+        let end = self.end_around(offset);
+        offset < end && length <= end - offset
     }
 
-    /// Bytes from `BASE` to where the heap around `offset` ends: at the gap, in front of the island in use, else at the records.
+    /// Where the heap around `offset` ends: in front of the island in use at the gap, else at the records.
     #[inline(always)]
-    fn heap_around(&self, offset: u64) -> u64 {
-        let end = if offset < self.machine.island() {
+    fn end_around(&self, offset: u64) -> u64 {
+        if offset < self.machine.island() {
             self.machine.gap_start()
         } else {
             self.machine.floor().into()
-        };
-        // Only below BASE, where nothing is heap, this wraps.
-        end.wrapping_sub(BASE)
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Free space: blocks that wait, and filed regions.
 //!
 //! `free` only appends the block to the ring of those that wait, which is cheap and leaves its bytes alone. When an
-//! allocation finds neither fresh space nor a filed region that fits, it takes waiting blocks, longest-freed first, merges
-//! each with the filed regions beside it and files the result, until something fits. So the block freed last
+//! allocation finds neither fresh space nor a filed region that fits, it takes waiting blocks, longest-freed first, and merges
+//! each with the filed regions beside it, until the result fits; what doesn't is filed. So the block freed last
 //! is looked at last, whatever lies beside it.
 //!
 //! ```text
@@ -41,12 +41,31 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_tail(record);
     }
 
-    /// Takes the longest-freed of the waiting blocks, merges it with the filed regions beside it, and files it.
-    /// False if none waits.
-    pub(super) fn file_longest_freed(&mut self) -> bool {
-        let record = self.link(WAITING_RING, AFTER);
+    /// Takes out the oldest of the free regions that have room for `need` bytes; 0 if there is none. Of the filed regions, or
+    /// else of the waiting blocks, which are merged one by one, longest-freed first, and filed if they don't fit.
+    pub(super) fn take_out_fitting(&mut self, need: u32) -> u32 {
+        let filed = self.oldest_fitting(need);
+        // Another state only a host that scribbled over the memory leads to.
+        if self.is(filed, FILED) {
+            self.unfile(filed);
+            return filed;
+        }
+        loop {
+            let region = self.merge_longest_freed();
+            if region == 0 || self.capacity(region) >= need {
+                return region;
+            }
+            self.toggle_apart(region, FILED);
+            self.file(region);
+        }
+    }
+
+    /// Takes the longest-freed of the waiting blocks out of the ring, and merges it with the filed regions beside it. Returns the
+    /// whole, which is in the tree not yet; 0 if none waits.
+    fn merge_longest_freed(&mut self) -> u32 {
+        let mut record = self.link(WAITING_RING, AFTER);
         if !self.is(record, WAITING) {
-            return false;
+            return 0;
         }
         if record == self.machine.tail() {
             self.machine.set_tail(WAITING_RING);
@@ -55,12 +74,6 @@ impl<M: Machine> Kernel<M> {
             self.set(WAITING_RING, AFTER, after);
             self.set(after, BEFORE, WAITING_RING);
         }
-        self.merge_and_file(record);
-        true
-    }
-
-    /// Merges a free block that is in neither ring nor tree with the filed regions beside it, and files it.
-    pub(super) fn merge_and_file(&mut self, mut record: u32) {
         // Its links are no longer the ring's, which counts should its record move while another is given up.
         self.toggle_apart(record, WAITING);
         let previous = self.take_out_neighbour(record, PREVIOUS);
@@ -78,8 +91,7 @@ impl<M: Machine> Kernel<M> {
         if age / 2 >= self.machine.root_bit() {
             self.raise_root();
         }
-        self.toggle_apart(record, FILED);
-        self.file(record);
+        record
     }
 
     /// Adds a level to the tree, for ages with one bit more: the root stays, and all below it, whose new bit is 0, goes to its
@@ -112,24 +124,21 @@ impl<M: Machine> Kernel<M> {
 
     /// Of the filed regions that have room for `need` bytes the oldest, or 0.
     #[inline(never)]
-    pub(super) fn oldest_fitting(&self, need: u32) -> u32 {
+    fn oldest_fitting(&self, need: u32) -> u32 {
         let mut oldest = 0;
         let mut here = self.link(ROOT, 0);
         let mut bit = self.machine.root_bit();
-        let mut size = self.capacity(here);
-        while size >= need {
+        while self.capacity(here) >= need {
             if oldest == 0 || self.get(here, LENGTH) < self.get(oldest, LENGTH) {
                 oldest = here;
             }
             // All on the left are older than all on the right, and its root is the largest of them.
             let left = self.link(here, LEFT);
-            size = self.capacity(left);
-            if size >= need {
-                here = left;
+            here = if self.capacity(left) < need {
+                self.link(here, RIGHT)
             } else {
-                here = self.link(here, RIGHT);
-                size = self.capacity(here);
-            }
+                left
+            };
             bit >>= 1;
             if bit == 0 {
                 break;

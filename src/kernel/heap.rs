@@ -84,18 +84,18 @@ impl<M: Machine> Kernel<M> {
     /// are dead, and there is no input, output or error.
     #[inline(always)]
     pub fn reset(&mut self) {
-        let used = (self.frontier() + GUARD).max(self.machine.dirty()) as u32;
+        let used = (self.frontier() + GUARD).max(self.machine.dirty());
         let mut start = LOWEST;
         let mut top = self.machine.top();
-        if self.machine.island() != BASE {
+        if used > self.machine.gap_start() {
             // Everything starts again in front of the gap, all of which was handed out.
             top = self.machine.gap_start() as u32;
-            self.machine.zero(LOWEST, top - LOWEST);
-            start = self.machine.island() as u32;
+            self.machine.zero(LOWEST, top);
+            start = self.machine.gap_end() as u32;
             // Growth that was stopped may have left the floor in front of the gap.
             self.machine.set_floor(self.machine.floor().max(start));
         }
-        self.machine.zero(start, used - start);
+        self.machine.zero(start, used as u32);
         self.raise_floor(self.machine.top(), top);
         self.machine.set_top(top);
         self.machine.set_last(0);
@@ -124,19 +124,14 @@ impl<M: Machine> Kernel<M> {
         self.frontier() + (need + OVERHEAD) <= self.machine.floor().into()
     }
 
-    /// Cuts a block off the oldest filed region that fits. Waiting blocks are filed, longest-freed first, until one does.
-    /// 0 if none does.
+    /// Cuts a block off the oldest free region that fits. 0 if none does.
     #[inline(always)]
     fn reuse(&mut self, need: u64) -> (u32, u64) {
-        loop {
-            let filed = self.oldest_fitting(need as u32);
-            if filed != 0 {
-                return self.take_filed(filed, need);
-            }
-            if !self.file_longest_freed() {
-                return (0, 0);
-            }
+        let region = self.take_out_fitting(need as u32);
+        if region == 0 {
+            return (0, 0);
         }
+        self.cut(region, need)
     }
 
     /// Cuts a block off the fresh space, which must have room for it.
@@ -149,16 +144,15 @@ impl<M: Machine> Kernel<M> {
         (record, start)
     }
 
-    /// Cuts a block off the front of a filed region, or takes all of it, if the rest would be no block or there is no
+    /// Cuts a block off the front of a region that was taken out of the tree, or takes all of it, if the rest would be no block or there is no
     /// room for another record.
     #[inline(always)]
-    fn take_filed(&mut self, region: u32, need: u64) -> (u32, u64) {
-        let start = u64::from(self.get(region, ADDRESS).wrapping_sub(FILED + HINT as u32));
-        // A host that scribbled over the records may have led here to one in another state, or have put the region elsewhere.
-        if start % 8 != 0 || !self.range_in_heap(start, HINT + need) {
+    fn cut(&mut self, region: u32, need: u64) -> (u32, u64) {
+        let start = u64::from(self.address(region).wrapping_sub(HINT as u32));
+        // A host that scribbled over the records may have put the region elsewhere.
+        if !self.range_in_heap(start, HINT + need) {
             return (0, 0);
         }
-        self.unfile(region);
         let rest = self.capacity(region) - need as u32;
         let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
         let mut record = region;
@@ -198,13 +192,11 @@ impl<M: Machine> Kernel<M> {
             self.machine.set_gap_start(old_top.into());
             self.machine.set_gap_end(base);
         }
-        let old_frontier = self.frontier();
-        let crossing = old_frontier < self.machine.gap_end();
-        let start = if crossing {
-            self.machine.gap_end() + 2 * u64::from(RECORD)
-        } else {
-            old_frontier
-        };
+        let mut start = self.frontier();
+        let crossing = start < self.machine.gap_end();
+        if crossing {
+            start = self.machine.gap_end() + 2 * u64::from(RECORD);
+        }
         let records = u64::from(old_top - self.machine.floor());
         let record = u64::from(RECORD);
         #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 11 bytes more")]
@@ -218,30 +210,30 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_owned(self.machine.owned() + granted);
         self.machine
             .set_top((end - MARGIN) as u32 / RECORD * RECORD);
-        if crossing {
-            // Together with the top: wherever the call is stopped from now on, a reset knows that the gap was crossed. A filed
-            // block at the old frontier seems larger now, until `cross_gap` merges what lies behind it into it.
-            self.machine.set_span(0);
-            self.machine.set_island(self.machine.gap_end());
-        }
+        // Wherever the call is stopped from now on, a reset knows that there are records behind the gap.
+        let dirty = self.machine.dirty().max(self.machine.gap_end());
+        self.machine.set_dirty(dirty);
         self.raise_records(old_top);
         if crossing {
-            self.cross_gap(old_frontier);
+            self.cross_gap();
         }
         true
     }
 
-    /// Makes what was fresh in front of the gap a free region, and the gap itself a block that nobody can free.
+    /// Goes on behind the gap: what is fresh in front of it becomes a free block, and the gap itself a block that nobody can
+    /// free.
     #[inline(always)]
-    fn cross_gap(&mut self, old_frontier: u64) {
+    fn cross_gap(&mut self) {
         let rest = self.add_record_rarely(self.machine.last(), 0);
-        self.set(rest, ADDRESS, (old_frontier + HINT) as u32 + WAITING);
+        self.set(rest, ADDRESS, (self.frontier() + HINT) as u32 + WAITING);
         let gap = self.add_record_rarely(rest, 0);
         self.set(
             gap,
             ADDRESS,
             (self.machine.gap_start() + HINT) as u32 | APART,
         );
-        self.merge_and_file(rest);
+        self.machine.set_span(0);
+        self.machine.set_island(self.machine.gap_end());
+        self.enqueue(rest);
     }
 }

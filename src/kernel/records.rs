@@ -167,10 +167,10 @@ impl<M: Machine> Kernel<M> {
         let next = self.link(to, NEXT);
         self.join(to, next);
         if state == LIVE {
-            let hint = u64::from(self.address(to)).wrapping_sub(HINT);
+            let hint = self.address(to).wrapping_sub(HINT as u32);
             // Not so after a host has scribbled over the records.
-            if hint < self.machine.floor().into() {
-                self.machine.store32(hint as u32, 0, to);
+            if hint < self.machine.floor() {
+                self.machine.store32(hint, 0, to);
             }
         } else if state == FILED {
             self.file(to);
@@ -209,8 +209,7 @@ impl<M: Machine> Kernel<M> {
     /// Zeroes what lies below `end` and is no record any more, and only then raises the floor: a reset after an interruption
     /// zeroes from the floor on.
     pub(super) fn raise_floor(&mut self, end: u32, floor: u32) {
-        let old = self.machine.floor();
-        self.machine.zero(old, end - old);
+        self.machine.zero(self.machine.floor(), end);
         self.machine.set_floor(floor);
     }
 }

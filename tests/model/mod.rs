@@ -360,13 +360,13 @@ impl Machine for TestMachine {
         self.spend();
         self.native.store64(address, field, value);
     }
-    fn zero(&mut self, address: u32, length: u32) {
+    fn zero(&mut self, start: u32, end: u32) {
         if self.budget.get() == 0 {
             // A loop may be stopped anywhere.
-            self.native.zero(address, length / 2);
+            self.native.zero(start, start.midpoint(end));
         }
         self.spend();
-        self.native.zero(address, length);
+        self.native.zero(start, end);
     }
     fn pages(&self) -> u32 {
         self.pages
