@@ -100,6 +100,20 @@ fn verification_refuses_what_must_not_be() {
     }
 }
 
+/// README says what `./build.sh` prints, and the size once more in its comparison.
+#[test]
+fn readme_has_the_sizes_and_checksums() {
+    let readme = include_str!("../README.md");
+    for (artefact, wasm) in kernels() {
+        let (bytes, sum) = (wasm.len(), sha256(wasm));
+        let line = format!("{:<24} {bytes:>5} bytes  sha256 {sum}\n", artefact.file);
+        assert!(readme.contains(&line), "README lacks {line}");
+    }
+    let bytes = KERNEL.len();
+    let size = format!("{},{:03} bytes |\n", bytes / 1000, bytes % 1000);
+    assert!(readme.contains(&size), "README lacks {size}");
+}
+
 /// The registers' initial values stand in `kernel-global.wat` and in `src/machine.rs`; the compiled kernel must start as the
 /// native one does.
 #[test]

@@ -345,7 +345,7 @@ fn fuel(kernel: &mut Wasm, call: Call) -> u64 {
     fuel
 }
 
-/// A row of the table: what is measured, and how. The ceilings are below, beside the figures.
+/// How a row of the table is measured.
 type Measure = Box<dyn Fn(&mut Wasm) -> u64>;
 
 /// A kernel with a block of 64 bytes that is the input, among a few others.
@@ -416,55 +416,65 @@ fn whole_call(bytes: u64) -> Measure {
     })
 }
 
-/// What is measured, and the most fuel that it may cost on this kernel: today's figures.
-fn table() -> Vec<(&'static str, u64, Measure)> {
+/// What is measured, and the goal: the most of the peer's fuel that it should cost.
+fn rows() -> Vec<(&'static str, f64, Measure)> {
     vec![
-        ("load_u8", 10, one(Call::LoadU8)),
-        ("load_u64", 10, one(Call::LoadU64)),
-        ("store_u8", 11, one(|p| Call::StoreU8(p, 5))),
-        ("store_u64", 11, one(|p| Call::StoreU64(p, 5))),
-        ("input_load_u8", 10, one(|_| Call::InputLoadU8(5))),
-        ("input_load_u64", 16, one(|_| Call::InputLoadU64(5))),
-        ("input_length", 2, one(|_| Call::InputLength)),
-        ("input_offset", 2, one(|_| Call::InputOffset)),
-        ("output_length", 2, one(|_| Call::OutputLength)),
-        ("output_offset", 2, one(|_| Call::OutputOffset)),
-        ("error_get", 2, one(|_| Call::ErrorGet)),
-        ("memory_bytes", 2, one(|_| Call::MemoryBytes)),
-        ("alloc, fresh", 64, one(|_| Call::Alloc(64))),
-        ("length, 1 live", 48, last_of(1, Call::Length)),
-        ("length, 10 live", 48, last_of(10, Call::Length)),
-        ("length, 100 live", 48, last_of(100, Call::Length)),
-        ("length_unsafe", 48, one(Call::LengthUnsafe)),
-        ("free, 1 live", 61, last_of(1, Call::Free)),
-        ("free, 10 live", 61, last_of(10, Call::Free)),
-        ("free, 100 live", 61, last_of(100, Call::Free)),
-        ("output_set", 30, one(|p| Call::OutputSet(p, 64))),
-        ("input_set", 30, one(|p| Call::InputSet(p, 64))),
-        ("error_set", 13, one(Call::ErrorSet)),
-        ("reset, 0 B", 99, reset_of(0)),
-        ("reset, 4 KiB", 4227, reset_of(4 << 10)),
-        ("reset, 1 MiB", 1_048_707, reset_of(1 << 20)),
-        ("reset, 10 MiB", 10_485_891, reset_of(10 << 20)),
-        ("call, 0 B", 156, whole_call(0)),
-        ("call, 4 KiB", 22_394, whole_call(4 << 10)),
-        ("call, 1 MiB", 5_636_474, whole_call(1 << 20)),
+        ("load_u8", 0.60, one(Call::LoadU8)),
+        ("load_u64", 0.60, one(Call::LoadU64)),
+        ("store_u8", 0.60, one(|p| Call::StoreU8(p, 5))),
+        ("store_u64", 0.60, one(|p| Call::StoreU64(p, 5))),
+        ("input_load_u8", 0.60, one(|_| Call::InputLoadU8(5))),
+        ("input_load_u64", 0.60, one(|_| Call::InputLoadU64(5))),
+        ("input_length", 0.25, one(|_| Call::InputLength)),
+        ("input_offset", 0.25, one(|_| Call::InputOffset)),
+        ("output_length", 0.25, one(|_| Call::OutputLength)),
+        ("output_offset", 0.25, one(|_| Call::OutputOffset)),
+        ("error_get", 0.25, one(|_| Call::ErrorGet)),
+        ("memory_bytes", 0.25, one(|_| Call::MemoryBytes)),
+        ("alloc, fresh", 1.00, one(|_| Call::Alloc(64))),
+        ("length, 1 live", 1.00, last_of(1, Call::Length)),
+        ("length, 10 live", 0.50, last_of(10, Call::Length)),
+        ("length, 100 live", 0.50, last_of(100, Call::Length)),
+        ("length_unsafe", 1.00, one(Call::LengthUnsafe)),
+        ("free, 1 live", 1.00, last_of(1, Call::Free)),
+        ("free, 10 live", 0.50, last_of(10, Call::Free)),
+        ("free, 100 live", 0.50, last_of(100, Call::Free)),
+        ("output_set", 1.00, one(|p| Call::OutputSet(p, 64))),
+        ("input_set", 1.00, one(|p| Call::InputSet(p, 64))),
+        ("error_set", 1.00, one(Call::ErrorSet)),
+        (
+            "reset, 0 B, the first",
+            0.50,
+            Box::new(|kernel| fuel(kernel, Call::Reset)),
+        ),
+        ("reset, 0 B, again", 0.50, reset_of(0)),
+        ("reset, 4 KiB", 0.50, reset_of(4 << 10)),
+        ("reset, 1 MiB", 0.50, reset_of(1 << 20)),
+        ("reset, 10 MiB", 0.50, reset_of(10 << 20)),
+        ("call, 0 B", 0.50, whole_call(0)),
+        ("call, 4 KiB", 0.50, whole_call(4 << 10)),
+        ("call, 1 MiB", 0.50, whole_call(1 << 20)),
     ]
 }
 
+/// README's table is the committed one: what costs more than it says there fails here, and so does what costs less.
 #[test]
-fn fuel_stays_below_its_ceilings() {
-    println!("| Fuel | this kernel | MVP variant | peer | ratio |\n|---|---:|---:|---:|---:|");
-    let mut dearer = Vec::new();
-    for (name, ceiling, measure) in table() {
+fn fuel_is_what_readme_says() {
+    let mut table =
+        "| | goal | this | MVP file | peer | ratio |\n|---|---:|---:|---:|---:|---:|\n".to_owned();
+    for (name, goal, measure) in rows() {
         let [ours, mvp, peer] = kernels().map(|module| measure(&mut Wasm::new(module)));
         let ratio = ours as f64 / peer as f64;
-        println!("| {name} | {ours} | {mvp} | {peer} | {ratio:.2} |");
-        if ours > ceiling {
-            dearer.push(format!("{name}: {ours} > {ceiling}"));
-        }
+        let mark = if ratio > goal { "**" } else { "" };
+        let line =
+            format!("| {name} | {goal:.2} | {ours} | {mvp} | {peer} | {mark}{ratio:.2}{mark} |\n");
+        table.push_str(&line);
     }
-    assert!(dearer.is_empty(), "dearer than before: {dearer:#?}");
+    println!("{table}");
+    assert!(
+        include_str!("../README.md").contains(&format!("<!-- fuel -->\n{table}\n")),
+        "README has another table under fuel than the one above"
+    );
 }
 
 /// Run in wasm, since a million calls from here take long.
