@@ -9,6 +9,7 @@ use crate::machine::Machine;
 const SPARE_RECORDS: u64 = 32;
 /// Bytes that must be free beside a block's data to cut it off the fresh space.
 const OVERHEAD: u64 = HINT + GUARD + (1 + SPARE_RECORDS) * RECORD as u64;
+
 impl<M: Machine> Kernel<M> {
     /// Reserves `n` bytes and returns their handle: non-zero, a multiple of 8, below 2^32.
     ///
@@ -124,7 +125,7 @@ impl<M: Machine> Kernel<M> {
         self.frontier() + (need + OVERHEAD) <= self.machine.floor().into()
     }
 
-    /// Cuts a block off the oldest free region that fits. 0 if none does.
+    /// Cuts a block off the oldest free region that fits. Returns its record and where its hint lies; (0, 0) if none fits.
     #[inline(always)]
     fn reuse(&mut self, need: u64) -> (u32, u64) {
         let region = self.take_out_fitting(need as u32);
@@ -134,7 +135,7 @@ impl<M: Machine> Kernel<M> {
         self.cut(region, need)
     }
 
-    /// Cuts a block off the fresh space, which must have room for it.
+    /// Cuts a block off the fresh space, which must have room for it. Returns its record and where its hint lies.
     #[inline(always)]
     fn take_fresh(&mut self, need: u64) -> (u32, u64) {
         let start = self.frontier();
@@ -144,7 +145,7 @@ impl<M: Machine> Kernel<M> {
         (record, start)
     }
 
-    /// Cuts a block off the front of a region that was taken out of the tree, or takes all of it, if the rest would be no block or there is no
+    /// Cuts a block off the front of a region that is not in the tree, or takes all of it, if the rest would be no block or there is no
     /// room for another record.
     #[inline(always)]
     fn cut(&mut self, region: u32, need: u64) -> (u32, u64) {
@@ -199,7 +200,7 @@ impl<M: Machine> Kernel<M> {
         }
         let records = u64::from(old_top - self.machine.floor());
         let record = u64::from(RECORD);
-        #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 11 bytes more")]
+        #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 13 bytes more")]
         let top = (start + need + OVERHEAD + records + record - 1) / record * record;
         let end = ((top + MARGIN + PAGE - 1) & !(PAGE - 1)).max(base);
         let granted = end - base;

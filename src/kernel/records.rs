@@ -32,7 +32,7 @@ pub(super) const BEFORE: u32 = 20;
 const LIVE: u32 = 0;
 /// Freed, and in the ring of those that wait to be filed.
 pub(super) const WAITING: u32 = 1;
-/// Free, merged with its filed neighbours, and in the tree. Contains the bit of `WAITING`.
+/// Free, merged with its filed neighbours, and in the tree.
 pub(super) const FILED: u32 = 3;
 /// In neither ring nor tree: pages of somebody else, or a free region while it is merged.
 pub(super) const APART: u32 = 4;

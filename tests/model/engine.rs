@@ -195,8 +195,13 @@ impl Subject for Lockstep {
         let (native, _) = self.native.attempt(call, ENDLESS);
         let (wasm, cost) = self.wasm.attempt(call, budget);
         assert_eq!(wasm, native, "{call:?} answers otherwise than natively");
+        // Comparing takes longer than a call: what no call should write is seen after the next one that should.
+        let writes = matches!(
+            call,
+            Call::Alloc(_) | Call::Free(_) | Call::StoreU8(..) | Call::StoreU64(..) | Call::Reset
+        );
         assert!(
-            self.wasm.memory() == self.native.memory(),
+            !writes || self.wasm.memory() == self.native.memory(),
             "{call:?} writes otherwise than natively"
         );
         (wasm, cost)
