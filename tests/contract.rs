@@ -2,7 +2,8 @@
 
 mod model;
 
-use model::{Call, EDGES, PAGE, Subject, native, on_all};
+use extism_kernel::{Kernel, NativeMachine, machine::Machine};
+use model::{Call, EDGES, PAGE, Subject, aged, native, on_all};
 
 /// The largest block that the first page has room for.
 fn largest() -> u64 {
@@ -228,29 +229,35 @@ fn fresh_space_comes_before_freed_blocks() {
 
 #[test]
 fn the_longest_freed_of_those_that_fit_comes_first() {
-    on_all!(|kernel: &mut dyn Subject| {
-        // Neighbours stay live, so nothing merges.
-        let pairs: Vec<_> = (0..40)
-            .map(|i| (kernel.alloc(8 + i % 3 * 40), kernel.alloc(8)))
-            .collect();
-        kernel.use_up(4096);
-        let order = (0..40).map(|i| i * 7 % 40).collect::<Vec<_>>();
-        for &i in &order {
-            kernel.free(pairs[i].0);
+    on_all!(check_order);
+    // Also where an age has one bit more than all before it, up to the last bit there is.
+    for bit in [6, 15, 16, 17, 30, 31] {
+        check_order(&mut aged((1 << bit) - 40));
+    }
+}
+
+fn check_order(kernel: &mut dyn Subject) {
+    // Neighbours stay live, so nothing merges.
+    let pairs: Vec<_> = (0..40)
+        .map(|i| (kernel.alloc(8 + i % 3 * 40), kernel.alloc(8)))
+        .collect();
+    kernel.use_up(4096);
+    let order = (0..40).map(|i| i * 7 % 40).collect::<Vec<_>>();
+    for &i in &order {
+        kernel.free(pairs[i].0);
+    }
+    // Once searched for in vain, all of them are filed.
+    kernel.set_limit(1);
+    assert_eq!(kernel.alloc(30_000), 0);
+    for fitting in [2, 1, 0] {
+        let expected = order
+            .iter()
+            .filter(|&&i| i % 3 == fitting)
+            .map(|&i| pairs[i].0);
+        for handle in expected {
+            assert_eq!(kernel.alloc(8 + fitting as u64 * 40), handle);
         }
-        // Once searched for in vain, all of them are filed.
-        kernel.set_limit(1);
-        assert_eq!(kernel.alloc(30_000), 0);
-        for fitting in [2, 1, 0] {
-            let expected = order
-                .iter()
-                .filter(|&&i| i % 3 == fitting)
-                .map(|&i| pairs[i].0);
-            for handle in expected {
-                assert_eq!(kernel.alloc(8 + fitting as u64 * 40), handle);
-            }
-        }
-    });
+    }
 }
 
 #[test]
@@ -841,6 +848,21 @@ fn with_gap(kernel: &mut dyn Subject, pages: u64) -> std::ops::Range<usize> {
 }
 
 #[test]
+fn a_store_right_in_front_of_a_gap_is_zeroed() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let foreign = with_gap(kernel, 3);
+        assert!(kernel.alloc(70_000) > foreign.end as u64);
+        kernel.reset();
+        // The heap ends there as long as there are no records.
+        let last = kernel.floor() - 8;
+        kernel.store_u64(last, u64::MAX);
+        assert_eq!(kernel.load_u64(last), u64::MAX);
+        kernel.reset();
+        kernel.check_as_new(std::slice::from_ref(&foreign));
+    });
+}
+
+#[test]
 fn pages_of_somebody_else_are_never_used() {
     on_all!(|kernel: &mut dyn Subject| {
         let first = kernel.alloc(30_000);
@@ -959,4 +981,28 @@ fn what_a_host_writes_at_address_0_is_no_free_space() {
             assert_eq!(kernel.length(live), 40_000);
         }
     });
+}
+
+/// The machine that others test with. The tests here have one of their own, which counts what it does.
+#[test]
+fn a_native_machine_has_as_many_pages_as_it_may() {
+    let mut machine = NativeMachine {
+        limit: 3,
+        ..NativeMachine::default()
+    };
+    assert_eq!(machine.pages(), 1);
+    assert!(!machine.grow(3));
+    assert_eq!(machine.pages(), 1);
+    assert!(machine.grow(2));
+    assert_eq!(machine.pages(), 3);
+    assert_eq!(machine.memory, vec![0; 3 * PAGE as usize]);
+    assert!(!machine.grow(1));
+
+    let mut kernel = Kernel::new(NativeMachine {
+        limit: 2,
+        ..NativeMachine::default()
+    });
+    assert_ne!(kernel.alloc(100_000), 0);
+    assert_eq!(kernel.memory_bytes(), 2 * PAGE);
+    assert_eq!(kernel.alloc(100_000), 0);
 }

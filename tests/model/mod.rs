@@ -402,6 +402,15 @@ pub fn native() -> Native {
     }))
 }
 
+/// A native kernel in which free regions have been filed until the clock stood there.
+pub fn aged(clock: u32) -> Native {
+    let mut kernel = native();
+    let registers = &mut kernel.0.machine_mut().registers;
+    registers.clock = clock;
+    registers.root_bit = 1 << clock.ilog2();
+    kernel
+}
+
 /// A fresh native kernel that can grow to 4 GiB without cost: the operating system gives the zeroes when they are used.
 pub fn vast() -> Native {
     let mut kernel = native();
