@@ -166,6 +166,7 @@ impl<M: Machine> Kernel<M> {
                     break;
                 }
             }
+            // Checked again: in scribbled memory nothing may have taken the place of what is no record.
             cell = self.child(self.link(cell, 0), record, bit);
             bit >>= 1;
             if bit == 0 {
