@@ -75,7 +75,7 @@ build() { # TARGET FILE [WASM-OPT OPTION...]
     -o "$work/$target.merged.wasm"
   # The accessors' names go first, or the dead globals would stay.
   "${binaryen}wasm-opt" "${features[@]}" "$work/$target.merged.wasm" --remove-exports='__*' "$@" \
-    --flatten --rereloop --remove-unused-brs --vacuum --always-inline-max-function-size=4 -Oz -Oz --converge --strip-debug --strip-producers --strip-target-features \
+    --flatten --rereloop --always-inline-max-function-size=4 -Oz -Oz -Oz --strip-debug --strip-producers --strip-target-features \
     -o "$new/$file"
 }
 build wasm32-unknown-unknown extism-runtime.wasm

@@ -93,8 +93,8 @@ registers! {
     island / set_island: u64 = 32;
     /// Bytes of that island handed out so far: the frontier is `island + span`.
     span / set_span: u64 = 0;
-    /// End of the highest byte that a plugin stored beyond the frontier, 0 if none: `reset` zeroes up to it. Once the gap is
-    /// crossed, at least its end.
+    /// `reset` zeroes up to here: to the end of the highest byte that a plugin stored beyond the frontier, and at least to where the
+    /// fresh space began when memory last grew. If this and `span` are 0, nothing was used.
     dirty / set_dirty: u64 = 0;
     /// Bytes of memory that the kernel owns: all of it up to the margin behind the top, less the gap.
     owned / set_owned: u64 = 65536;

@@ -359,6 +359,35 @@ fn scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there() {
     }
 }
 
+/// A reset where nothing was used zeroes only the words that lead to free blocks: of those none may be left.
+#[test]
+fn a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory() {
+    fn check(kernel: &mut dyn Subject, word: u32) {
+        let mut as_ever = native();
+        for _ in 0..2 {
+            for word_of_low_memory in kernel.memory_mut()[..32].chunks_mut(4) {
+                word_of_low_memory.copy_from_slice(&word.to_le_bytes());
+            }
+            kernel.reset();
+            let lengths = |kernel: &mut dyn Subject| -> Vec<_> {
+                let handles = settle(kernel);
+                handles.iter().map(|&h| (h, kernel.length(h))).collect()
+            };
+            assert_eq!(lengths(kernel), lengths(&mut as_ever), "{word:#x}");
+            kernel.reset();
+            as_ever.reset();
+        }
+    }
+    let record = PAGE as u32 - 40 - 24;
+    for word in [1, 8, 16, 24, 40, record - 24 * 20, record - 24, record, !0] {
+        check(&mut native(), word);
+        #[cfg(not(native_only))]
+        for module in shipped() {
+            check(&mut Wasm::new(module), word);
+        }
+    }
+}
+
 #[test]
 fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
     let settled = &mut native();
@@ -516,6 +545,30 @@ fn script(
     stopped.then_some(foreign)
 }
 
+/// The same for a first block that takes growth, so that nothing lay in the memory before.
+fn growth_first(
+    kernel: &mut dyn Subject,
+    with_gap: bool,
+    go: &mut dyn FnMut(&mut dyn Subject, Call) -> Option<u64>,
+) -> Option<Vec<Range<usize>>> {
+    let mut foreign = Vec::new();
+    if with_gap {
+        let start = kernel.memory().len();
+        kernel.grow_by_host(1);
+        foreign.push(start..kernel.memory().len());
+        kernel.memory_mut()[start..].fill(0xEE);
+    }
+    let calls = [Call::Alloc(70_000), Call::Reset, Call::Alloc(140_000)];
+    let stopped = calls.into_iter().any(|call| go(kernel, call).is_none());
+    stopped.then_some(foreign)
+}
+
+type Script = fn(
+    &mut dyn Subject,
+    bool,
+    &mut dyn FnMut(&mut dyn Subject, Call) -> Option<u64>,
+) -> Option<Vec<Range<usize>>>;
+
 /// Checks that nobody wrote into pages of somebody else, which hold 0xEE.
 fn check_untouched(kernel: &dyn Subject, foreign: &[Range<usize>]) {
     for range in foreign {
@@ -524,7 +577,12 @@ fn check_untouched(kernel: &dyn Subject, foreign: &[Range<usize>]) {
 }
 
 /// Stops the script after `budget`; then everything must be as new.
-fn check_interruption(kernel: &mut dyn Subject, with_gap: bool, budget: u64) -> bool {
+fn check_interruption(
+    kernel: &mut dyn Subject,
+    script: Script,
+    with_gap: bool,
+    budget: u64,
+) -> bool {
     let mut left = budget;
     let foreign = script(kernel, with_gap, &mut |kernel, call| {
         let (result, cost) = kernel.attempt(call, left);
@@ -549,18 +607,42 @@ fn check_interruption(kernel: &mut dyn Subject, with_gap: bool, budget: u64) -> 
 
 #[test]
 fn native_calls_may_be_stopped_at_any_operation() {
-    for with_gap in [false, true] {
-        let points =
-            (0..).take_while(|&budget| check_interruption(&mut native(), with_gap, budget));
-        let points = points.count();
-        println!("{points} operations, each of them stopped");
-        assert!(points > 300, "{points}");
+    let scripts: [(Script, usize); 2] = [(script, 300), (growth_first, 10)];
+    for (script, expected) in scripts {
+        for with_gap in [false, true] {
+            let points = (0..)
+                .take_while(|&budget| check_interruption(&mut native(), script, with_gap, budget));
+            let points = points.count();
+            println!("{points} operations, each of them stopped");
+            assert!(points > expected, "{points}");
+        }
+    }
+}
+
+/// Where growth comes first, nothing but the growth itself tells the reset that something was done: it must set aright
+/// what the growth left halfway, or the new pages are lost.
+#[test]
+fn a_first_growth_that_is_stopped_loses_no_memory() {
+    fn check(kernel: &mut dyn Subject, budget: u64) -> bool {
+        let stopped = kernel.attempt(Call::Alloc(70_000), budget).0.is_none();
+        kernel.reset();
+        let bytes = kernel.memory_bytes();
+        assert_ne!(kernel.alloc(bytes - 1000), 0, "stopped after {budget}");
+        assert_eq!(kernel.memory_bytes(), bytes, "stopped after {budget}");
+        stopped
+    }
+    let points = (0..).take_while(|&budget| check(&mut native(), budget));
+    assert!(points.count() > 5);
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        let points = (1..).take_while(|&budget| check(&mut Wasm::new(module), budget));
+        assert!(points.count() > 100);
     }
 }
 
 /// The fuel that the script takes.
 #[cfg(not(native_only))]
-fn total_fuel(module: &wasmtime::Module, with_gap: bool) -> u64 {
+fn total_fuel(module: &wasmtime::Module, script: Script, with_gap: bool) -> u64 {
     let mut total = 0;
     script(&mut Wasm::new(module), with_gap, &mut |kernel, call| {
         let (result, cost) = kernel.attempt(call, model::ENDLESS);
@@ -574,12 +656,17 @@ fn total_fuel(module: &wasmtime::Module, with_gap: bool) -> u64 {
 #[test]
 fn shipped_calls_may_be_stopped_at_any_fuel() {
     for module in shipped() {
-        for with_gap in [false, true] {
-            let total = total_fuel(module, with_gap);
+        for (script, with_gap) in [
+            (script as Script, false),
+            (script, true),
+            (growth_first, false),
+            (growth_first, true),
+        ] {
+            let total = total_fuel(module, script, with_gap);
             // The last call is the reset, at a fuel a byte or more: where its fill stops makes no difference, so
             // only some points of it are tried.
             let (mut budget, mut points) = (1, 0);
-            while check_interruption(&mut Wasm::new(module), with_gap, budget) {
+            while check_interruption(&mut Wasm::new(module), script, with_gap, budget) {
                 points += 1;
                 budget += if budget > 20_000 { total / 200 } else { 1 };
             }

@@ -46,7 +46,7 @@ try() { # NAME FILE PERL-SUBSTITUTION TARGET TEST
   { echo "breaks: the tests fail on the source as it is (see $copy/unbroken.log)" >&2; exit 1; }
 
 # Section 2
-try wrap-the-size heap.rs 's/if need\.wrapping_sub\(8\) >= MOST - HINT/let n = n % MOST; let need = (n + 7) & !7; if n == 0/' contract impossible_sizes_are_0_and_change_nothing
+try wrap-the-size heap.rs 's/if index >= MOST - HINT/let n = n % MOST; let index = n.wrapping_sub(1); if n == 0/' contract impossible_sizes_are_0_and_change_nothing
 try a-page-too-many heap.rs 's/\.max\(base\);/.max(base) + PAGE;/' contract growth_is_for_exactly_the_pages_that_are_needed
 try foreign-pages heap.rs 's/base != self\.machine\.owned\(\)\.wrapping_add\(foreign\)/foreign == 1/' contract pages_of_somebody_else_are_never_used
 try reuse-before-fresh heap.rs "s/('cut: \{)/\$1 let freed = self.reuse(need); if freed.0 != 0 { break 'cut freed; }/" contract fresh_space_comes_before_freed_blocks
@@ -88,7 +88,11 @@ try overlap-the-rest heap.rs 's/\(start \+ HINT \+ need \+ HINT\) as u32 \| FILE
 try floor-before-zeroing records.rs 's/(self\.machine\.zero\(self\.machine\.floor\(\), end\);)\s*(self\.machine\.set_floor\(floor\);)/let low = self.machine.floor(); $2 self.machine.zero(low, end);/' adversary native_calls_may_be_stopped_at_any_operation
 try registers-before-zeroing heap.rs 's/(self\.machine\.zero\(start, used as u32\);)/self.machine.set_span(0); $1/' adversary native_calls_may_be_stopped_at_any_operation
 try floor-in-front-of-the-gap heap.rs 's/self\.machine\.set_floor\(self\.machine\.floor\(\)\.max\(start\)\);//' adversary native_calls_may_be_stopped_at_any_operation
-try forget-the-crossing heap.rs 's/self\.machine\.dirty\(\)\.max\(self\.machine\.gap_end\(\)\)/self.machine.dirty()/' adversary native_calls_may_be_stopped_at_any_operation
+try forget-the-crossing heap.rs 's/self\.machine\.set_dirty\(start\);/self.machine.set_dirty(1);/' adversary native_calls_may_be_stopped_at_any_operation
+try forget-a-first-growth heap.rs 's/if start > self\.machine\.dirty\(\) \{/if start > frontier {/' adversary a_first_growth_that_is_stopped_loses_no_memory
+try forget-overruns-of-nothing heap.rs 's/\(self\.machine\.span\(\) \| self\.machine\.dirty\(\)\) as u32 == 0/self.machine.span() == 0/' model_test native_follows_the_model
+try keep-the-ring heap.rs 's/self\.clear_low_memory\(\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
+try keep-links-of-none free_space.rs 's/self\.machine\.store64\(LEFT, 0, 0\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
 
 echo "$caught caught, $missed missed"
 [ "$missed" = 0 ] && [ "$caught" != 0 ]

@@ -32,6 +32,13 @@ const LEFT: u32 = AFTER;
 const RIGHT: u32 = BEFORE;
 
 impl<M: Machine> Kernel<M> {
+    /// Empties ring and tree where there are no records: a host may have written over them.
+    #[inline(always)]
+    pub(super) fn clear_low_memory(&mut self) {
+        self.machine.store64(LEFT, 0, 0);
+        self.machine.store64(WAITING_RING + AFTER, 0, 0);
+    }
+
     /// Appends a freed block to those that wait.
     #[inline(always)]
     pub(super) fn enqueue(&mut self, record: u32) {

@@ -16,11 +16,12 @@ impl<M: Machine> Kernel<M> {
     /// Returns 0, and changes nothing, if `n` is 0 or the memory can't be had; any `n` may be asked for.
     #[inline(always)]
     pub fn alloc(&mut self, n: u64) -> u64 {
-        let need = n.wrapping_add(7) & !7;
         // 0 wraps.
-        if need.wrapping_sub(8) >= MOST - HINT {
+        let index = n.wrapping_sub(1);
+        if index >= MOST - HINT {
             return 0;
         }
+        let need = (index | 7) + 1;
         let (record, start) = 'cut: {
             if !self.fits_fresh(need) {
                 let cut = self.reuse(need);
@@ -85,6 +86,22 @@ impl<M: Machine> Kernel<M> {
     /// are dead, and there is no input, output or error.
     #[inline(always)]
     pub fn reset(&mut self) {
+        // Both are below 2^32.
+        if (self.machine.span() | self.machine.dirty()) as u32 == 0 {
+            self.clear_low_memory();
+        } else {
+            self.clear_all();
+        }
+        self.machine.set_input_offset(0);
+        self.machine.set_input_length(0);
+        self.machine.set_output_offset(0);
+        self.machine.set_output_length(0);
+        self.machine.set_error(0);
+    }
+
+    /// Zeroes all that was used, and sets all registers of the heap to where they started.
+    #[inline(always)]
+    fn clear_all(&mut self) {
         let used = (self.frontier() + GUARD).max(self.machine.dirty());
         let mut start = LOWEST;
         let mut top = self.machine.top();
@@ -103,12 +120,8 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_tail(WAITING_RING);
         self.machine.set_clock(0);
         self.machine.set_root_bit(1);
-        self.machine.set_input_offset(0);
-        self.machine.set_input_length(0);
-        self.machine.set_output_offset(0);
-        self.machine.set_output_length(0);
-        self.machine.set_error(0);
         self.machine.set_island(BASE);
+        // These come last: as long as one of them isn't 0, the next reset begins anew.
         self.machine.set_span(0);
         self.machine.set_dirty(0);
     }
@@ -193,12 +206,13 @@ impl<M: Machine> Kernel<M> {
             self.machine.set_gap_start(old_top.into());
             self.machine.set_gap_end(base);
         }
-        let mut start = self.frontier();
-        let crossing = start < self.machine.gap_end();
-        if crossing {
+        let frontier = self.frontier();
+        let mut start = frontier;
+        if start < self.machine.gap_end() {
             start = self.machine.gap_end() + 2 * u64::from(RECORD);
         }
-        let records = u64::from(old_top - self.machine.floor());
+        let floor = self.machine.floor();
+        let records = u64::from(old_top - floor);
         let record = u64::from(RECORD);
         #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 13 bytes more")]
         let top = (start + need + OVERHEAD + records + record - 1) / record * record;
@@ -209,14 +223,15 @@ impl<M: Machine> Kernel<M> {
             return false;
         }
         self.machine.set_owned(self.machine.owned() + granted);
+        // Wherever the call is stopped from now on, a reset knows that something was used, and whether behind the gap.
+        if start > self.machine.dirty() {
+            self.machine.set_dirty(start);
+        }
         self.machine
             .set_top((end - MARGIN) as u32 / RECORD * RECORD);
-        // Wherever the call is stopped from now on, a reset knows that there are records behind the gap.
-        let dirty = self.machine.dirty().max(self.machine.gap_end());
-        self.machine.set_dirty(dirty);
-        self.raise_records(old_top);
-        if crossing {
-            self.cross_gap();
+        self.raise_records(floor, old_top);
+        if start != frontier {
+            self.cross_gap(frontier);
         }
         true
     }
@@ -224,14 +239,14 @@ impl<M: Machine> Kernel<M> {
     /// Goes on behind the gap: what is fresh in front of it becomes a free block, and the gap itself a block that nobody can
     /// free.
     #[inline(always)]
-    fn cross_gap(&mut self) {
+    fn cross_gap(&mut self, frontier: u64) {
         let rest = self.add_record_rarely(self.machine.last(), 0);
-        self.set(rest, ADDRESS, (self.frontier() + HINT) as u32 + WAITING);
+        self.set(rest, ADDRESS, (frontier + HINT) as u32 + WAITING);
         let gap = self.add_record_rarely(rest, 0);
         self.set(
             gap,
             ADDRESS,
-            (self.machine.gap_start() + HINT) as u32 | APART,
+            (self.machine.gap_start() + HINT) as u32 + APART,
         );
         self.machine.set_span(0);
         self.machine.set_island(self.machine.gap_end());

@@ -193,8 +193,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Moves the records to the new top: those that are in the way, so at most as many as the new pages hold.
-    pub(super) fn raise_records(&mut self, old_top: u32) {
-        let floor = self.machine.floor();
+    pub(super) fn raise_records(&mut self, floor: u32, old_top: u32) {
         let rise = self.machine.top() - old_top;
         let distance = rise.max(old_top - floor);
         let end = self.machine.top() - distance;
