@@ -7,9 +7,10 @@ use core::arch::wasm32::{memory_grow, memory_size};
 /// Loads, at any alignment, from the linear memory.
 macro_rules! load {
     ($type:ty, $address:expr, $field:expr) => {
-        // SAFETY: the kernel checks every address against the size of the memory before it comes here, never
-        // uses address 0, and keeps no Rust object in the memory, so no reference is invalidated. The sum with the
-        // field doesn't wrap. Were an address outside, the engine would trap: linear memory has no other failure.
+        // SAFETY: the kernel checks every address against the size of the memory before it comes here, and keeps no Rust
+        // object in the memory, so no reference is invalidated. The sum with the field doesn't wrap. Address 0 is
+        // memory like any other; it is only read, and never a constant, so the compiler can conclude nothing from
+        // it. Were an address outside, the engine would trap: linear memory has no other failure.
         unsafe {
             ($address as usize as *const u8)
                 .add($field as usize)

@@ -221,6 +221,145 @@ fn a_length_that_looks_like_a_handle_makes_no_block() {
     }
 }
 
+/// A review found that a plugin could store a handle and a length just below the floor, have the next record laid over
+/// it, and so own a block that nobody allocated: freed, it made room for a block over somebody else's.
+#[test]
+fn bytes_stored_where_a_record_will_lie_make_no_block() {
+    fn check(kernel: &mut dyn Subject) {
+        let mine = kernel.alloc(1000);
+        for word in 1..=6 {
+            kernel.store_u64(kernel.floor() - 8 * word, (mine + 16) | 500 << 32);
+        }
+        kernel.alloc(8);
+        let theirs = kernel.alloc(1000);
+        kernel.use_up(3000);
+        let pages = kernel.pages();
+        kernel.set_limit(pages);
+        for record in (kernel.floor()..pages * PAGE).step_by(8) {
+            kernel.store_u64(mine + 8, record);
+            assert_eq!(
+                kernel.length(mine + 16),
+                0,
+                "{record} is taken for a record"
+            );
+            kernel.free(mine + 16);
+        }
+        let thief = kernel.alloc(2000);
+        assert!(thief == 0 || thief + 2000 <= theirs || thief >= theirs + 1000);
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Wasm::new(module));
+    }
+}
+
+/// Likewise for the old links in the record of a block that was handed out again: when growth has moved the records, they are places
+/// in the heap.
+#[test]
+fn old_links_make_no_block() {
+    fn check(kernel: &mut dyn Subject) {
+        let a = kernel.alloc(1000);
+        kernel.alloc(8);
+        let b = kernel.alloc(2000);
+        kernel.alloc(8);
+        kernel.use_up(3000);
+        kernel.free(a);
+        kernel.free(b);
+        let record = |kernel: &mut dyn Subject, handle| kernel.load_u64(handle - 8) & 0xFFFF_FFFF;
+        let b_record = record(kernel, b);
+        kernel.set_limit(1);
+        assert_eq!(kernel.alloc(1000), a);
+        kernel.set_limit(65536);
+        let large = kernel.alloc(3 * PAGE);
+        assert!((large..large + 3 * PAGE).contains(&b_record));
+        let a_record = record(kernel, a);
+        for word in [8, 16] {
+            kernel.store_u64(b_record - 8, a_record + word);
+            assert_eq!(kernel.length(b_record), 0);
+        }
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Wasm::new(module));
+    }
+}
+
+/// Whatever was stored where records came to lie, and whatever records were before: no word of them is taken for a record's first.
+#[test]
+fn no_word_of_the_records_makes_a_block() {
+    fn check(kernel: &mut dyn Subject, seed: u64) {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        kernel.set_limit(3 + random.below(4));
+        let mut live: Vec<Range<u64>> = Vec::new();
+        let mut given = vec![kernel.base() + 8];
+        for _ in 0..200 {
+            match random.below(8) {
+                0..=2 => {
+                    let n = random.pick(&[10, 100, 3000, 20_000, 70_000]);
+                    let n = 1 + random.below(n);
+                    let handle = kernel.alloc(n);
+                    let block = handle..handle + n;
+                    let is_apart =
+                        |other: &Range<u64>| block.start >= other.end || block.end <= other.start;
+                    if handle != 0 {
+                        assert!(live.iter().all(is_apart), "seed {seed}: {block:?}");
+                        given.push(handle);
+                        live.push(block);
+                    }
+                }
+                3 | 4 => {
+                    for _ in 0..random.below(4).min(live.len() as u64) {
+                        let block = live.swap_remove(random.below(live.len() as u64) as usize);
+                        kernel.free(block.start);
+                    }
+                }
+                5 | 6 => {
+                    for word in 1..=random.below(30) {
+                        let handle = random.pick(&given) + 8 * random.below(4);
+                        let offset = kernel.floor() - 8 * word;
+                        if !live.iter().any(|block| offset < block.end) {
+                            kernel.store_u64(offset, handle | random.below(3000) << 32);
+                        }
+                    }
+                }
+                _ => {
+                    let top = u64::from(kernel.registers().top);
+                    for record in (kernel.floor()..top).step_by(8) {
+                        let word = &kernel.memory()[record as usize..][..4];
+                        let handle = u64::from(u32::from_le_bytes(word.try_into().unwrap()));
+                        let near = |block: &Range<u64>| {
+                            (block.start - 15..block.end + 8).contains(&handle)
+                        };
+                        if handle < 40 || live.iter().any(near) {
+                            continue;
+                        }
+                        kernel.store_u64(handle - 8, record);
+                        assert_eq!(kernel.length(handle), 0, "seed {seed}: at {record}");
+                    }
+                }
+            }
+        }
+        for block in live {
+            assert_eq!(
+                kernel.length(block.start),
+                block.end - block.start,
+                "seed {seed}"
+            );
+        }
+    }
+    for seed in 1..200 {
+        check(&mut native(), seed);
+    }
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        for seed in 1..10 {
+            check(&mut Wasm::new(module), seed);
+        }
+    }
+}
+
 /// Calls every export with hostile arguments after a host has scribbled, on a budget.
 ///
 /// Growth for an honest block may move a page full of records, and `reset` fills memory at a fuel a byte.
@@ -385,6 +524,52 @@ fn a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory() {
         for module in shipped() {
             check(&mut Wasm::new(module), word);
         }
+    }
+}
+
+/// A review found words, laid across each other, that let a block wait again as often as it was filed: `alloc` would have
+/// ended after 2^31 turns. Its own turn ends it after as many as there are records.
+#[test]
+fn a_ring_without_an_end_ends() {
+    fn check(kernel: &mut dyn Subject, budget: u64) {
+        // The clock moves once, and records lie between 16 and 32 MiB.
+        let first = kernel.alloc(65_000 - 1200);
+        kernel.use_up(100);
+        kernel.free(first);
+        assert_eq!(kernel.alloc(60_000), first);
+        assert_ne!(kernel.alloc(17 << 20), 0);
+        kernel.use_up(1000);
+        let floor = kernel.floor() as u32;
+        let [waiting, next, last] = [200, 400, 450].map(|distance| floor + distance);
+        assert_eq!(waiting >> 24, 1);
+        // The last byte of its link to `waiting` is the state of that.
+        let filed = waiting - 23;
+        for (address, word) in [
+            (waiting, 0x0010_0001),
+            (waiting + 8, 0),
+            (waiting + 12, next),
+            (waiting + 16, waiting),
+            (waiting + 20, 0),
+            (next, 0x0010_0048 | 4),
+            (filed, 0x0020_0003),
+            (filed + 12, last),
+            (filed + 16, 0),
+            (filed + 20, waiting),
+            (last, 0x0020_0088 | 4),
+            (16, waiting),
+            (20, 0),
+            (24, waiting),
+            (28, filed),
+        ] {
+            kernel.memory_mut()[address as usize..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+        let (answer, cost) = kernel.attempt(Call::Alloc(70_000), budget);
+        assert!(answer.is_some(), "not done after {cost}");
+    }
+    check(&mut native(), 10 * NATIVE_BUDGET);
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Wasm::new(module), 10 * FUEL);
     }
 }
 

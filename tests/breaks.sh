@@ -15,6 +15,10 @@ missed=0 caught=0
 try() { # NAME FILE PERL-SUBSTITUTION TARGET TEST
   case "$wanted" in "  " | *" $1 "*) ;; *) return ;; esac
   local file=$copy/src/kernel/$2 log=$copy/$1.log status
+  if ! grep -qF "\`$1\` | \`$4\`: \`$5\` |" tests/README.md; then
+    echo "STALE   $1: tests/README.md has another test beside it, or none"
+    missed=$((missed + 1))
+  fi
   cp "src/kernel/$2" "$file"
   perl -0pi -e "$3" "$file"
   if cmp -s "src/kernel/$2" "$file"; then
@@ -47,8 +51,8 @@ try() { # NAME FILE PERL-SUBSTITUTION TARGET TEST
 
 # Section 2
 try wrap-the-size heap.rs 's/if index >= MOST - HINT/let n = n % MOST; let index = n.wrapping_sub(1); if n == 0/' contract impossible_sizes_are_0_and_change_nothing
-try a-page-too-many heap.rs 's/\.max\(base\);/.max(base) + PAGE;/' contract growth_is_for_exactly_the_pages_that_are_needed
-try foreign-pages heap.rs 's/base != self\.machine\.owned\(\)\.wrapping_add\(foreign\)/foreign == 1/' contract pages_of_somebody_else_are_never_used
+try a-page-too-many heap.rs 's/\.max\(known\);/.max(known) + PAGE;/' contract growth_is_for_exactly_the_pages_that_are_needed
+try foreign-pages heap.rs 's/if base != known \&\& gap_end == 0/if gap_end == 1/; s/\(base != known \&\& end != known\)/foreign == 1/' contract pages_of_somebody_else_are_never_used
 try reuse-before-fresh heap.rs "s/('cut: \{)/\$1 let freed = self.reuse(need); if freed.0 != 0 { break 'cut freed; }/" contract fresh_space_comes_before_freed_blocks
 try growth-before-reuse heap.rs "s/let cut = self\.reuse\(need\);.*?return 0;\s*\}/if !self.grow(need) { let cut = self.reuse(need); if cut.0 == 0 { return 0; } break 'cut cut; }/s" contract freed_blocks_come_back_before_growth
 try youngest-first free_space.rs 's/(self\.get\(here, LENGTH\)) < (self\.get\(oldest, LENGTH\))/$1 > $2/' contract the_longest_freed_of_those_that_fit_comes_first
@@ -57,9 +61,9 @@ try lose-the-path free_space.rs 's/self\.child\(self\.link\(cell, 0\), record, b
 try lose-a-level free_space.rs 's/self\.machine\.store64\(root, LEFT, rest\.into\(\)\);//' contract the_longest_freed_of_those_that_fit_comes_first
 try no-new-levels free_space.rs 's/self\.raise_root\(\);//' contract the_longest_freed_of_those_that_fit_comes_first
 try larger-records records.rs 's/RECORD: u32 = 24/RECORD: u32 = 48/' contract a_block_costs_32_bytes
-try never-merge free_space.rs 's/if !self\.is\(neighbour, FILED\)/if neighbour != 1/' contract neighbours_merge_so_that_memory_stays_bounded
-try never-merge-below free_space.rs 's/self\.take_out_neighbour\(record, PREVIOUS\)/0/' contract neighbours_merge_on_both_sides
-try never-merge-above free_space.rs 's/self\.take_out_neighbour\(record, NEXT\)/0/' contract neighbours_merge_on_both_sides
+try never-merge free_space.rs 's/if self\.is\(neighbour, FILED\)/if neighbour == 1/' contract neighbours_merge_so_that_memory_stays_bounded
+try never-merge-below free_space.rs 's/self\.merge\(record, PREVIOUS\)/record/' contract neighbours_merge_on_both_sides
+try never-merge-above free_space.rs 's/self\.merge\(record, NEXT\)/record/' contract neighbours_merge_on_both_sides
 try move-with-stale-links free_space.rs 's/self\.toggle_apart\(record, WAITING\);(.*?)(let age = )/$1 if self.state(record) == WAITING { self.toggle_apart(record, WAITING); } $2/s' contract records_that_move_while_they_merge_keep_ring_and_tree_whole
 try free-anything records.rs 's/&& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' contract free_ignores_all_but_live_handles
 try poison-freed heap.rs 's/(self\.enqueue\(record\);)/self.machine.store64(handle as u32, 0, 0); $1/' contract freed_data_stays_until_it_is_handed_out
@@ -75,8 +79,13 @@ try store-at-address-0 access.rs 's/offset\.wrapping_sub\(BASE\) < self\.end_aro
 try forget-overruns access.rs 's/self\.machine\.set_dirty\(end\)/let _ = end/' contract an_overrun_of_the_last_block_can_be_output
 try forget-growth heap.rs 's/self\.machine\.set_owned\(.*?\);//' contract growth_is_for_exactly_the_pages_that_are_needed
 # Section 3
+try ask-behind-a-second-gap heap.rs 's/\(base != known \&\& end != known\)/foreign == 1/' contract pages_between_two_regions_of_somebody_else_are_used_again
+try give-up-at-a-second-gap heap.rs 's/\(base != known \&\& end != known\)/base != known/' contract pages_between_two_regions_of_somebody_else_are_used_again
 try forget-the-first-island heap.rs 's/self\.machine\.zero\(LOWEST, top\);//' contract pages_of_somebody_else_are_never_used
 # Section 4
+try keep-old-links heap.rs 's/self\.machine\.store64\(record, AFTER, 0\);//' adversary bytes_stored_where_a_record_will_lie_make_no_block
+try keep-old-links-only heap.rs 's/self\.machine\.store64\(record, AFTER, 0\);/if self.frontier() == handle + need { self.machine.store64(record, AFTER, 0); }/' adversary old_links_make_no_block
+try trust-the-ring free_space.rs 's/left -= RECORD;//' adversary a_ring_without_an_end_ends
 try trust-the-hint records.rs 's/&& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' adversary a_fake_record_in_data_is_not_believed
 try handle-at-the-floor records.rs 's/if hint >= \(self\.machine\.floor\(\) - HINT as u32\)\.into\(\)/if hint >= self.machine.floor().into()/' adversary no_handle_at_the_floor_leads_into_the_middle_of_a_record
 try store-reaches-records access.rs 's/self\.machine\.floor\(\)\.into\(\)/self.machine.top().into()/' adversary stores_never_change_the_bookkeeping

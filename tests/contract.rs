@@ -862,6 +862,44 @@ fn a_store_right_in_front_of_a_gap_is_zeroed() {
     });
 }
 
+/// A review found that a second region of somebody else's made `alloc` answer 0 although the kernel's own pages between the two
+/// were free.
+#[test]
+fn pages_between_two_regions_of_somebody_else_are_used_again() {
+    on_all!(|kernel: &mut dyn Subject| {
+        kernel.alloc(100);
+        kernel.grow_by_host(1);
+        let handle = kernel.alloc(70_000);
+        assert_ne!(handle, 0);
+        kernel.grow_by_host(1);
+        let bytes = kernel.memory_bytes();
+        kernel.reset();
+        assert_eq!(kernel.alloc(100), kernel.base() + 8);
+        assert_eq!(kernel.alloc(70_000), handle);
+        assert_eq!(kernel.memory_bytes(), bytes);
+        // Behind the second region nothing is had, and nothing asked for.
+        let pages = kernel.pages();
+        assert_eq!(kernel.alloc(200_000), 0);
+        assert_eq!(kernel.pages(), pages);
+    });
+}
+
+/// A review found that growth that failed fixed where the pages of somebody else end, though they may still become more.
+#[test]
+fn an_alloc_that_fails_changes_nothing_about_pages_of_somebody_else() {
+    on_all!(|kernel: &mut dyn Subject| {
+        kernel.alloc(100);
+        kernel.grow_by_host(1);
+        kernel.set_limit(2);
+        let before = kernel.registers().clone();
+        assert_eq!(kernel.alloc(70_000), 0);
+        assert_eq!(*kernel.registers(), before);
+        kernel.set_limit(65536);
+        kernel.grow_by_host(1);
+        assert!(kernel.alloc(70_000) >= 3 * PAGE);
+    });
+}
+
 #[test]
 fn pages_of_somebody_else_are_never_used() {
     on_all!(|kernel: &mut dyn Subject| {

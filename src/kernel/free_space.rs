@@ -12,12 +12,14 @@
 //! The filed regions form a priority search tree: each lies on the path that the bits of its age lead along from the
 //! root, and has room for at least as many bytes as any region below it. So the oldest of those that have room for a given
 //! length lies on one path. The bit that counts at the root is the highest that any age has had (register `root_bit`), at each
-//! level below the next lower one: no path has more than 32 steps, nor has any loop over scribbled memory. A region that merged
+//! level below the next lower one: no path has more than 32 steps, nor has any walk over scribbled memory. A region that merged
 //! with others counts as freed just now; what is left of a region from which a block was cut keeps its age, so the next
 //! blocks come from there too.
 
 use super::Kernel;
-use super::records::{ADDRESS, AFTER, APART, BEFORE, FILED, LENGTH, NEXT, PREVIOUS, WAITING};
+use super::records::{
+    ADDRESS, AFTER, APART, BEFORE, FILED, LENGTH, NEXT, PREVIOUS, RECORD, WAITING,
+};
 use crate::machine::Machine;
 
 /// The ring of blocks that wait: a record of which only `AFTER` exists. The register `tail` is its end.
@@ -48,15 +50,26 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_tail(record);
     }
 
+    /// Lets one block that waits follow another, or the ring; 0: none follows.
+    #[inline(never)]
+    pub(super) fn chain(&mut self, before: u32, after: u32) {
+        self.set(before, AFTER, after);
+        if after == 0 {
+            self.machine.set_tail(before);
+        } else {
+            self.set(after, BEFORE, before);
+        }
+    }
+
     /// Takes out the oldest of the free regions that have room for `need` bytes; 0 if there is none. Of the filed regions, or
     /// else of the waiting blocks, which are merged one by one, longest-freed first, and filed if they don't fit.
     pub(super) fn take_out_fitting(&mut self, need: u32) -> u32 {
         let filed = self.oldest_fitting(need);
-        // Another state only a host that scribbled over the memory leads to.
-        if self.is(filed, FILED) {
+        if filed != 0 {
             self.unfile(filed);
             return filed;
         }
+        let mut left = self.machine.top() - self.machine.floor();
         loop {
             let region = self.merge_longest_freed();
             if region == 0 || self.capacity(region) >= need {
@@ -64,6 +77,11 @@ impl<M: Machine> Kernel<M> {
             }
             self.toggle_apart(region, FILED);
             self.file(region);
+            // No more turns than there are records: in scribbled memory the ring may have no end.
+            if left == 0 {
+                return 0;
+            }
+            left -= RECORD;
         }
     }
 
@@ -74,23 +92,12 @@ impl<M: Machine> Kernel<M> {
         if !self.is(record, WAITING) {
             return 0;
         }
-        if record == self.machine.tail() {
-            self.machine.set_tail(WAITING_RING);
-        } else {
-            let after = self.link(record, AFTER);
-            self.set(WAITING_RING, AFTER, after);
-            self.set(after, BEFORE, WAITING_RING);
-        }
+        let after = self.link(record, AFTER);
+        self.chain(WAITING_RING, after);
         // Its links are no longer the ring's, which counts should its record move while another is given up.
         self.toggle_apart(record, WAITING);
-        let previous = self.take_out_neighbour(record, PREVIOUS);
-        if previous != 0 {
-            record = self.absorb(previous, record);
-        }
-        let next = self.take_out_neighbour(record, NEXT);
-        if next != 0 {
-            record = self.absorb(record, next);
-        }
+        record = self.merge(record, PREVIOUS);
+        record = self.merge(record, NEXT);
         let age = self.machine.clock();
         // Even, so that 32 bits are enough for the 32 levels: two that differ in the last bit would take one more.
         self.machine.set_clock(age.wrapping_add(2));
@@ -118,15 +125,19 @@ impl<M: Machine> Kernel<M> {
         self.set(record, ADDRESS, self.get(record, ADDRESS) ^ (state ^ APART));
     }
 
-    /// Takes the block beside another out of the tree, if it is there. Returns it, or 0.
-    fn take_out_neighbour(&mut self, record: u32, side: u32) -> u32 {
-        let neighbour = self.link(record, side);
-        if !self.is(neighbour, FILED) {
-            return 0;
+    /// Merges a region that was set apart with the filed one beside it, if there is one on that side. Returns the record of the whole.
+    #[inline(never)]
+    fn merge(&mut self, mut record: u32, side: u32) -> u32 {
+        let mut neighbour = self.link(record, side);
+        if self.is(neighbour, FILED) {
+            self.unfile(neighbour);
+            self.toggle_apart(neighbour, FILED);
+            if side == PREVIOUS {
+                (record, neighbour) = (neighbour, record);
+            }
+            record = self.absorb(record, neighbour);
         }
-        self.unfile(neighbour);
-        self.toggle_apart(neighbour, FILED);
-        neighbour
+        record
     }
 
     /// Of the filed regions that have room for `need` bytes the oldest, or 0.

@@ -1,7 +1,7 @@
 //! Blocks: where they are cut from, and how the memory grows.
 
 use super::free_space::WAITING_RING;
-use super::records::{ADDRESS, APART, FILED, LENGTH, PREVIOUS, RECORD, WAITING};
+use super::records::{ADDRESS, AFTER, APART, FILED, LENGTH, PREVIOUS, RECORD, WAITING};
 use super::{BASE, GUARD, HINT, Kernel, LOWEST, MARGIN, MOST, PAGE};
 use crate::machine::Machine;
 
@@ -37,6 +37,8 @@ impl<M: Machine> Kernel<M> {
         let handle = start + HINT;
         self.set(record, ADDRESS, handle as u32);
         self.set(record, LENGTH, n as u32);
+        // Here may lie old links, or what a plugin stored before the record was here: `find` would take these for a record.
+        self.machine.store64(record, AFTER, 0);
         self.machine.store32(start as u32, 0, record);
         handle
     }
@@ -153,9 +155,7 @@ impl<M: Machine> Kernel<M> {
     fn take_fresh(&mut self, need: u64) -> (u32, u64) {
         let start = self.frontier();
         self.machine.set_span(self.machine.span() + HINT + need);
-        let record = self.add_record(self.machine.last(), 0);
-        self.machine.set_last(record);
-        (record, start)
+        (self.add_last_record(), start)
     }
 
     /// Cuts a block off the front of a region that is not in the tree, or takes all of it, if the rest would be no block or there is no
@@ -171,58 +171,52 @@ impl<M: Machine> Kernel<M> {
         let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
         let mut record = region;
         if rest >= 2 * HINT as u32 && room {
-            record = self.add_record_rarely(self.link(region, PREVIOUS), region);
+            record = self.add_record(self.link(region, PREVIOUS), region);
             self.set(region, ADDRESS, (start + HINT + need + HINT) as u32 | FILED);
             self.file(region);
         }
         (record, start)
     }
 
-    /// The same as `add_record`, and tells the block above; where a call does no harm.
-    #[inline(never)]
-    fn add_record_rarely(&mut self, previous: u32, next: u32) -> u32 {
-        let record = self.add_record(previous, next);
-        self.join(record, next);
-        record
-    }
-
     /// Makes room for a block of `need` bytes in fresh space, with exactly the pages that this takes.
     ///
     /// If somebody else has grown the memory meanwhile, their pages become the gap, and the kernel goes on behind it. So
-    /// it does when it gets to the gap again after a reset, mostly without new pages.
+    /// it does when it gets to the gap again after a reset, mostly without new pages. Where it fails, nothing is changed.
     fn grow(&mut self, need: u64) -> bool {
         let old_top = self.machine.top();
+        let mut gap_end = self.machine.gap_end();
+        let foreign = gap_end.wrapping_sub(self.machine.gap_start()) & !(PAGE - 1);
+        // Where the memory ends, as far as is known, and where it does.
+        let mut known = self.machine.owned().wrapping_add(foreign);
         let base = u64::from(self.machine.pages()) * PAGE;
-        let foreign = self
-            .machine
-            .gap_end()
-            .wrapping_sub(self.machine.gap_start())
-            & !(PAGE - 1);
-        if base != self.machine.owned().wrapping_add(foreign) {
-            if self.machine.gap_end() != 0 {
-                return false;
-            }
-            // The end comes last: a gap without one is none, should the call be stopped in between.
-            self.machine.set_gap_start(old_top.into());
-            self.machine.set_gap_end(base);
+        if base != known && gap_end == 0 {
+            gap_end = base;
+            known = base;
         }
         let frontier = self.frontier();
         let mut start = frontier;
-        if start < self.machine.gap_end() {
-            start = self.machine.gap_end() + 2 * u64::from(RECORD);
+        if start < gap_end {
+            start = gap_end + 2 * u64::from(RECORD);
         }
         let floor = self.machine.floor();
         let records = u64::from(old_top - floor);
         let record = u64::from(RECORD);
         #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 13 bytes more")]
         let top = (start + need + OVERHEAD + records + record - 1) / record * record;
-        let end = ((top + MARGIN + PAGE - 1) & !(PAGE - 1)).max(base);
-        let granted = end - base;
-        // Even to ask for more may be a trap under a host's limit.
-        if end > MOST || !self.machine.grow((granted / PAGE) as u32) {
+        let end = ((top + MARGIN + PAGE - 1) & !(PAGE - 1)).max(known);
+        let granted = end - known;
+        // Behind a second gap nothing is asked for, nor beyond what there can be: under a host's limit that may be a trap.
+        if (base != known && end != known)
+            || end > MOST
+            || !self.machine.grow((granted / PAGE) as u32)
+        {
             return false;
         }
         self.machine.set_owned(self.machine.owned() + granted);
+        if start != frontier {
+            self.machine.set_gap_start(old_top.into());
+            self.machine.set_gap_end(gap_end);
+        }
         // Wherever the call is stopped from now on, a reset knows that something was used, and whether behind the gap.
         if start > self.machine.dirty() {
             self.machine.set_dirty(start);
@@ -231,7 +225,7 @@ impl<M: Machine> Kernel<M> {
             .set_top((end - MARGIN) as u32 / RECORD * RECORD);
         self.raise_records(floor, old_top);
         if start != frontier {
-            self.cross_gap(frontier);
+            self.cross_gap(frontier, old_top, gap_end);
         }
         true
     }
@@ -239,17 +233,14 @@ impl<M: Machine> Kernel<M> {
     /// Goes on behind the gap: what is fresh in front of it becomes a free block, and the gap itself a block that nobody can
     /// free.
     #[inline(always)]
-    fn cross_gap(&mut self, frontier: u64) {
-        let rest = self.add_record_rarely(self.machine.last(), 0);
+    fn cross_gap(&mut self, frontier: u64, gap_start: u32, gap_end: u64) {
+        let rest = self.add_record(self.machine.last(), 0);
         self.set(rest, ADDRESS, (frontier + HINT) as u32 + WAITING);
-        let gap = self.add_record_rarely(rest, 0);
-        self.set(
-            gap,
-            ADDRESS,
-            (self.machine.gap_start() + HINT) as u32 + APART,
-        );
+        let gap = self.add_record(rest, 0);
+        self.set(gap, ADDRESS, gap_start + HINT as u32 + APART);
         self.machine.set_span(0);
-        self.machine.set_island(self.machine.gap_end());
-        self.enqueue(rest);
+        self.machine.set_island(gap_end);
+        self.chain(self.machine.tail(), rest);
+        self.chain(rest, 0);
     }
 }

@@ -39,12 +39,6 @@ pub(super) const APART: u32 = 4;
 /// The bits of an address that hold the state.
 const STATE: u32 = 7;
 
-/// Two words as they lie in memory.
-#[inline(always)]
-pub(super) fn pair(low: u32, high: u32) -> u64 {
-    u64::from(low) + (u64::from(high) << 32)
-}
-
 impl<M: Machine> Kernel<M> {
     /// The record's address if one can be there, or an address in the low memory, else 0.
     pub(super) fn checked(&self, record: u32) -> u32 {
@@ -94,8 +88,8 @@ impl<M: Machine> Kernel<M> {
     /// The record of the live block that starts exactly at `handle`, or 0.
     ///
     /// The hint may hold anything, since plugins can write it: it counts only if it leads to a record that says that a
-    /// live block starts right here. It can't lead into the middle of records: of the words at multiples of 8
-    /// all but `address` hold places in the table or 0, and those are no handles.
+    /// live block starts right here. It can't lead into the middle of a record: the words there that lie at multiples of 8
+    /// hold links to records, which are no handles, or 0 (`alloc` sees to that for a live block).
     #[inline(always)]
     pub(super) fn find(&self, handle: u64) -> Option<u32> {
         let hint = handle.wrapping_sub(HINT);
@@ -112,32 +106,45 @@ impl<M: Machine> Kernel<M> {
 
     /// Adds the record of a block that lies between the blocks `previous` and `next` (0: the heap's ends).
     ///
-    /// There must be room for it below the floor. The caller tells the block above (`join`).
-    #[inline(always)]
+    /// There must be room for it below the floor.
+    #[inline(never)]
     pub(super) fn add_record(&mut self, previous: u32, next: u32) -> u32 {
         let record = self.machine.floor() - RECORD;
         // Before the record is written, so that a reset after an interruption zeroes it.
         self.machine.set_floor(record);
-        self.machine.store64(record, PREVIOUS, pair(previous, next));
-        // For none this writes at NEXT in the unused low memory, which nobody reads.
-        self.machine.store32(previous, NEXT, record);
+        self.join(previous, record);
+        self.join(record, next);
         record
     }
 
-    /// Tells the block above, or the register that stands for the frontier, that `record` lies below it.
+    /// The same for a block above all others, without a call.
+    #[inline(always)]
+    pub(super) fn add_last_record(&mut self) -> u32 {
+        let previous = self.machine.last();
+        let record = self.machine.floor() - RECORD;
+        self.machine.set_floor(record);
+        // Also that there is no NEXT.
+        self.machine.store64(record, PREVIOUS, previous.into());
+        self.machine.store32(previous, NEXT, record);
+        self.machine.set_last(record);
+        record
+    }
+
+    /// Makes two blocks neighbours, `next` the one above; 0 stands for the heap's ends.
     #[inline(never)]
-    pub(super) fn join(&mut self, record: u32, next: u32) {
+    pub(super) fn join(&mut self, previous: u32, next: u32) {
+        // For none this writes at NEXT in the unused low memory, which nobody reads.
+        self.set(previous, NEXT, next);
         if next == 0 {
-            self.machine.set_last(record);
+            self.machine.set_last(previous);
         } else {
-            self.machine.store32(next, PREVIOUS, record);
+            self.set(next, PREVIOUS, previous);
         }
     }
 
     /// Merges a free block with the one right behind it, and returns the record of the whole, which may have moved.
     pub(super) fn absorb(&mut self, kept: u32, gone: u32) -> u32 {
         let next = self.link(gone, NEXT);
-        self.set(kept, NEXT, next);
         self.join(kept, next);
         let moved = kept == self.machine.floor();
         self.give_up(gone);
@@ -163,7 +170,7 @@ impl<M: Machine> Kernel<M> {
         self.copy_words(from, to, PREVIOUS);
         self.copy_words(from, to, AFTER);
         let previous = self.link(to, PREVIOUS);
-        self.set(previous, NEXT, to);
+        self.join(previous, to);
         let next = self.link(to, NEXT);
         self.join(to, next);
         if state == LIVE {
@@ -176,13 +183,9 @@ impl<M: Machine> Kernel<M> {
             self.file(to);
         } else if state == WAITING {
             let before = self.link(to, BEFORE);
-            self.set(before, AFTER, to);
-            if self.machine.tail() == from {
-                self.machine.set_tail(to);
-            } else {
-                let after = self.link(to, AFTER);
-                self.set(after, BEFORE, to);
-            }
+            self.chain(before, to);
+            let after = self.link(to, AFTER);
+            self.chain(to, after);
         }
     }
 
