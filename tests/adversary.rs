@@ -250,7 +250,7 @@ fn bytes_stored_where_a_record_will_lie_make_no_block() {
     check(&mut native());
     #[cfg(not(native_only))]
     for module in shipped() {
-        check(&mut Wasm::new(module));
+        check(&mut Lockstep::new(module));
     }
 }
 
@@ -282,7 +282,7 @@ fn old_links_make_no_block() {
     check(&mut native());
     #[cfg(not(native_only))]
     for module in shipped() {
-        check(&mut Wasm::new(module));
+        check(&mut Lockstep::new(module));
     }
 }
 
@@ -355,7 +355,7 @@ fn no_word_of_the_records_makes_a_block() {
     #[cfg(not(native_only))]
     for module in shipped() {
         for seed in 1..10 {
-            check(&mut Wasm::new(module), seed);
+            check(&mut Lockstep::new(module), seed);
         }
     }
 }
@@ -569,7 +569,7 @@ fn a_ring_without_an_end_ends() {
     check(&mut native(), 10 * NATIVE_BUDGET);
     #[cfg(not(native_only))]
     for module in shipped() {
-        check(&mut Wasm::new(module), 10 * FUEL);
+        check(&mut Lockstep::new(module), 10 * FUEL);
     }
 }
 
