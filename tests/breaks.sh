@@ -78,10 +78,13 @@ try store-untruncated access.rs 's/self\.machine\.store8\(offset as u32, value a
 try store-at-address-0 access.rs 's/offset\.wrapping_sub\(BASE\) < self\.end_around\(offset\) - \(BASE \+ length - 1\)/offset < self.end_around(offset) - (length - 1)/' contract a_plugin_that_ignores_a_failed_alloc_does_no_harm
 try forget-overruns access.rs 's/self\.machine\.set_dirty\(end\)/let _ = end/' contract an_overrun_of_the_last_block_can_be_output
 try forget-growth heap.rs 's/self\.machine\.set_owned\(.*?\);//' contract growth_is_for_exactly_the_pages_that_are_needed
-# Section 3
 try ask-behind-a-second-gap heap.rs 's/\(base != known \&\& end != known\)/foreign == 1/' contract pages_between_two_regions_of_somebody_else_are_used_again
 try give-up-at-a-second-gap heap.rs 's/\(base != known \&\& end != known\)/base != known/' contract pages_between_two_regions_of_somebody_else_are_used_again
+# Section 3
 try forget-the-first-island heap.rs 's/self\.machine\.zero\(LOWEST, top\);//' contract pages_of_somebody_else_are_never_used
+try forget-overruns-of-nothing heap.rs 's/\(self\.machine\.span\(\) \| self\.machine\.dirty\(\)\) as u32 == 0/self.machine.span() == 0/' model_test native_follows_the_model
+try keep-the-ring heap.rs 's/self\.clear_low_memory\(\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
+try keep-links-of-none free_space.rs 's/self\.machine\.store64\(LEFT, 0, 0\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
 # Section 4
 try keep-old-links heap.rs 's/self\.machine\.store64\(record, AFTER, 0\);//' adversary bytes_stored_where_a_record_will_lie_make_no_block
 try keep-old-links-only heap.rs 's/self\.machine\.store64\(record, AFTER, 0\);/if self.frontier() == handle + need { self.machine.store64(record, AFTER, 0); }/' adversary old_links_make_no_block
@@ -99,9 +102,6 @@ try registers-before-zeroing heap.rs 's/(self\.machine\.zero\(start, used as u32
 try floor-in-front-of-the-gap heap.rs 's/self\.machine\.set_floor\(self\.machine\.floor\(\)\.max\(start\)\);//' adversary native_calls_may_be_stopped_at_any_operation
 try forget-the-crossing heap.rs 's/self\.machine\.set_dirty\(start\);/self.machine.set_dirty(1);/' adversary native_calls_may_be_stopped_at_any_operation
 try forget-a-first-growth heap.rs 's/if start > self\.machine\.dirty\(\) \{/if start > frontier {/' adversary a_first_growth_that_is_stopped_loses_no_memory
-try forget-overruns-of-nothing heap.rs 's/\(self\.machine\.span\(\) \| self\.machine\.dirty\(\)\) as u32 == 0/self.machine.span() == 0/' model_test native_follows_the_model
-try keep-the-ring heap.rs 's/self\.clear_low_memory\(\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
-try keep-links-of-none free_space.rs 's/self\.machine\.store64\(LEFT, 0, 0\);//' adversary a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory
 
 echo "$caught caught, $missed missed"
 [ "$missed" = 0 ] && [ "$caught" != 0 ]

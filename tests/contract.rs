@@ -130,7 +130,7 @@ fn growth_is_for_no_page_that_could_be_done_without() {
 fn growth_across_a_gap_is_for_exactly_the_pages_that_are_needed() {
     on_all!(|kernel: &mut dyn Subject| {
         let first = kernel.alloc(30_000);
-        with_gap(kernel, 3);
+        kernel.grow_by_somebody_else(3);
         // Were a page more asked for than needed, this would trap.
         kernel.set_growth_traps(true);
         kernel.set_limit(5);
@@ -492,7 +492,7 @@ fn where_fresh_space_is_used_up_32_regions_can_be_cut() {
             let region = kernel.alloc(4000);
             // Else it would merge with what is in front of the gap, and give up a record.
             kernel.alloc(8);
-            with_gap(&mut kernel, foreign);
+            kernel.grow_by_somebody_else(foreign);
             kernel.set_limit(pages + foreign);
             (kernel.alloc(n) != 0).then_some((kernel, region))
         };
@@ -839,18 +839,10 @@ fn reset_zeroes_all_and_keeps_the_memory() {
     });
 }
 
-/// A kernel that goes on behind pages of somebody else, and those pages.
-fn with_gap(kernel: &mut dyn Subject, pages: u64) -> std::ops::Range<usize> {
-    let start = kernel.memory().len();
-    kernel.grow_by_host(pages);
-    kernel.memory_mut()[start..].fill(0xEE);
-    start..kernel.memory().len()
-}
-
 #[test]
 fn a_store_right_in_front_of_a_gap_is_zeroed() {
     on_all!(|kernel: &mut dyn Subject| {
-        let foreign = with_gap(kernel, 3);
+        let foreign = kernel.grow_by_somebody_else(3);
         assert!(kernel.alloc(70_000) > foreign.end as u64);
         kernel.reset();
         // The heap ends there as long as there are no records.
@@ -904,7 +896,7 @@ fn an_alloc_that_fails_changes_nothing_about_pages_of_somebody_else() {
 fn pages_of_somebody_else_are_never_used() {
     on_all!(|kernel: &mut dyn Subject| {
         let first = kernel.alloc(30_000);
-        let foreign = with_gap(kernel, 3);
+        let foreign = kernel.grow_by_somebody_else(3);
         assert_eq!(kernel.memory_bytes(), PAGE);
         for round in 0..3 {
             let blocks: Vec<_> = [20_000, 20_000, 5000, 70_000, 8, 300_000, 1]
@@ -964,7 +956,7 @@ fn pages_of_somebody_else_are_never_used() {
 #[test]
 fn the_memory_may_be_larger_than_declared_from_the_start() {
     on_all!(|kernel: &mut dyn Subject| {
-        let foreign = with_gap(kernel, 2);
+        let foreign = kernel.grow_by_somebody_else(2);
         assert_eq!(kernel.memory_bytes(), PAGE);
         assert_eq!(kernel.load_u64(PAGE), 0);
         kernel.store_u64(PAGE, 1);

@@ -41,7 +41,7 @@ impl<M: Machine> Kernel<M> {
         self.machine.store64(WAITING_RING + AFTER, 0, 0);
     }
 
-    /// Appends a freed block to those that wait.
+    /// Appends a freed block to those that wait: `chain` without calls. Its `AFTER` is 0, as of any live block.
     #[inline(always)]
     pub(super) fn enqueue(&mut self, record: u32) {
         let before = self.machine.tail();

@@ -13,7 +13,7 @@ const OVERHEAD: u64 = HINT + GUARD + (1 + SPARE_RECORDS) * RECORD as u64;
 impl<M: Machine> Kernel<M> {
     /// Reserves `n` bytes and returns their handle: non-zero, a multiple of 8, below 2^32.
     ///
-    /// Returns 0, and changes nothing, if `n` is 0 or the memory can't be had; any `n` may be asked for.
+    /// Returns 0, and changes nothing that its caller could see, if `n` is 0 or the memory can't be had; any `n` may be asked for.
     #[inline(always)]
     pub fn alloc(&mut self, n: u64) -> u64 {
         // 0 wraps.

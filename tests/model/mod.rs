@@ -216,6 +216,13 @@ pub trait Subject {
             .enumerate()
             .all(|(i, &byte)| byte == seed.wrapping_add(i as u8) | 1)
     }
+    /// Somebody else grows the memory, and fills their pages with 0xEE. Returns where these are.
+    fn grow_by_somebody_else(&mut self, pages: u64) -> Range<usize> {
+        let start = self.memory().len();
+        self.grow_by_host(pages);
+        self.memory_mut()[start..].fill(0xEE);
+        start..self.memory().len()
+    }
     /// Uses up the fresh space, in blocks that stay live, without growth, while nothing is free. Returns them.
     fn use_up(&mut self, block: u64) -> Vec<u64> {
         let pages = self.pages();
