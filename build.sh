@@ -79,6 +79,7 @@ build() { # TARGET FILE [WASM-OPT OPTION...]
     -o "$new/$file"
 }
 build wasm32-unknown-unknown extism-runtime.wasm
+build wasm32-unknown-unknown extism-runtime-bulk.wasm --remove-exports=extism_context
 build wasm32v1-none extism-runtime-mvp.wasm --remove-exports=extism_context
 
 # --- verify, and only then write ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 //!
 //! # What is where
 //!
-//! * [`KERNEL`] and [`KERNEL_MVP`] are the artefacts of `dist/`. That is all a host needs.
+//! * [`KERNEL`], [`KERNEL_BULK`] and [`KERNEL_MVP`] are the artefacts of `dist/`. That is all a host needs.
 //! * [`Kernel`] is the logic: one method for each export, over any [`Machine`](machine::Machine). The module shipped is
 //!   compiled from it, and tests and fuzzers run it natively, over a [`NativeMachine`].
 //! * The module `kernel` begins with a drawing of the memory.
@@ -37,7 +37,12 @@ pub use native::NativeMachine;
 #[cfg(not(extism_kernel_build))]
 pub const KERNEL: &[u8] = include_bytes!("../dist/extism-runtime.wasm");
 
-/// The same kernel without `extism_context`, `dist/extism-runtime-mvp.wasm`: for engines that know only WebAssembly 1.0
+/// The same kernel without `extism_context`, `dist/extism-runtime-bulk.wasm`: for engines with bulk memory but without
+/// reference types, and for hosts that keep the context themselves.
+#[cfg(not(extism_kernel_build))]
+pub const KERNEL_BULK: &[u8] = include_bytes!("../dist/extism-runtime-bulk.wasm");
+
+/// The same kernel without `extism_context` or bulk memory, `dist/extism-runtime-mvp.wasm`: for engines that know only WebAssembly 1.0
 /// and mutable globals.
 #[cfg(not(extism_kernel_build))]
 pub const KERNEL_MVP: &[u8] = include_bytes!("../dist/extism-runtime-mvp.wasm");

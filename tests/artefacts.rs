@@ -1,7 +1,7 @@
 //! The committed `dist/`: what it must contain, whatever builds it.
 
-use artefacts::{ARTEFACTS, c_header, picture, sha256, verify};
-use extism_kernel::{KERNEL, KERNEL_MVP, NativeMachine};
+use artefacts::{ARTEFACTS, Artefact, c_header, picture, sha256, verify};
+use extism_kernel::{KERNEL, KERNEL_BULK, KERNEL_MVP, NativeMachine};
 use std::fs;
 use wasmtime::{Config, Engine, Instance, Module, Store};
 
@@ -9,8 +9,9 @@ fn dist(name: &str) -> String {
     fs::read_to_string(format!("{}/dist/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-fn kernels() -> [(&'static artefacts::Artefact, &'static [u8]); 2] {
-    [(&ARTEFACTS[0], KERNEL), (&ARTEFACTS[1], KERNEL_MVP)]
+fn kernels() -> [(&'static Artefact, &'static [u8]); 3] {
+    let bytes = [KERNEL, KERNEL_BULK, KERNEL_MVP];
+    std::array::from_fn(|i| (&ARTEFACTS[i], bytes[i]))
 }
 
 #[test]
@@ -63,11 +64,10 @@ fn the_headers_version_and_checksums_belong_to_the_artefacts() {
 fn verification_refuses_what_must_not_be() {
     let base = wat::parse_bytes(KERNEL).unwrap();
     assert!(verify(&ARTEFACTS[0], &base).is_ok());
-    assert!(
-        verify(&ARTEFACTS[1], &base)
-            .unwrap_err()
-            .contains("not valid within its features")
-    );
+    for other in &ARTEFACTS[1..] {
+        let error = verify(other, &base).unwrap_err();
+        assert!(error.contains("not valid within its features"), "{error}");
+    }
     for (text, complaint) in [
         (r#"(import "a" "b" (func))"#, "import a.b"),
         (r#"(func $f) (start $f)"#, "a start function"),

@@ -1,4 +1,4 @@
-//! Sequences of operations with hostile arguments on the native core and on both shipped modules, each step compared
+//! Sequences of operations with hostile arguments on the native core and on all shipped modules, each step compared
 //! with the model.
 
 mod model;
@@ -175,7 +175,7 @@ fn native_follows_the_model_for_long() {
 #[cfg(not(native_only))]
 #[test]
 fn shipped_modules_follow_the_model() {
-    let subject = 0..2usize;
+    let subject = 0..3usize;
     follow(
         500,
         (sequence(LENGTH), limit(), subject),

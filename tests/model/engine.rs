@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use extism_kernel::{KERNEL, KERNEL_MVP, machine::Registers};
+use extism_kernel::{KERNEL, KERNEL_BULK, KERNEL_MVP, machine::Registers};
 use wasmtime::{Config, Engine, Extern, Instance, Memory, Module, ResourceLimiter, Store, Val};
 
 use super::{Call, ENDLESS, Native, PAGE, Subject, native};
@@ -118,16 +118,16 @@ impl Wasm {
     }
 }
 
-/// The two shipped modules, compiled once.
-pub fn shipped() -> &'static [Module; 2] {
-    static MODULES: OnceLock<[Module; 2]> = OnceLock::new();
+/// The shipped modules, compiled once.
+pub fn shipped() -> &'static [Module; 3] {
+    static MODULES: OnceLock<[Module; 3]> = OnceLock::new();
     MODULES.get_or_init(|| {
         let mut config = Config::new();
         config.consume_fuel(true);
         // Tests make thousands of instances: reserving 4 GiB for each takes longer than running it.
         config.memory_reservation(1 << 20).memory_guard_size(0);
         let engine = Engine::new(&config).unwrap();
-        [KERNEL, KERNEL_MVP].map(|bytes| Module::new(&engine, bytes).unwrap())
+        [KERNEL, KERNEL_BULK, KERNEL_MVP].map(|bytes| Module::new(&engine, bytes).unwrap())
     })
 }
 

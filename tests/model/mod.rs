@@ -27,7 +27,7 @@ pub use decode::decode;
 pub use engine::{Lockstep, Wasm, shipped};
 
 /// Runs a check on a fresh kernel of each kind: the native core, and where there is an engine (not under Miri, nor in a
-/// mutant) both shipped modules.
+/// mutant) all shipped modules.
 #[allow(unused_macros)]
 macro_rules! on_all {
     ($check:expr) => {{

@@ -1,6 +1,6 @@
 //! What a built kernel must look like, checked on its bytes.
 //!
-//! [`picture`] describes a module as text: its size, features, memory, globals and exports. The pictures of both artefacts are
+//! [`picture`] describes a module as text: its size, features, memory, globals and exports. The pictures of all artefacts are
 //! committed in `tests/artefacts/expected.txt`, so a change of ABI or size shows up as a diff in review.
 //! [`verify`] checks what must hold whatever the picture says.
 
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures};
 
-/// One of the two kernels.
+/// One of the three kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Artefact {
     /// The name of its file in `dist/`.
@@ -25,8 +25,8 @@ pub struct Artefact {
 /// WebAssembly 1.0. Mutable globals were added while engines were built, so the validator counts them apart.
 const MVP: WasmFeatures = WasmFeatures::MVP.union(WasmFeatures::MUTABLE_GLOBAL);
 
-/// Both artefacts: for current engines, and for those without reference types or bulk memory.
-pub const ARTEFACTS: [Artefact; 2] = [
+/// All artefacts: for current engines, for those without reference types, and for those without bulk memory either.
+pub const ARTEFACTS: [Artefact; 3] = [
     Artefact {
         file: "extism-runtime.wasm",
         features: &[
@@ -37,6 +37,11 @@ pub const ARTEFACTS: [Artefact; 2] = [
             ("bulk-memory", WasmFeatures::BULK_MEMORY),
         ],
         has_context: true,
+    },
+    Artefact {
+        file: "extism-runtime-bulk.wasm",
+        features: &[("bulk-memory", WasmFeatures::BULK_MEMORY)],
+        has_context: false,
     },
     Artefact {
         file: "extism-runtime-mvp.wasm",
