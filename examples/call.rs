@@ -110,7 +110,9 @@ fn run(args: &Args) -> Result<Vec<u8>, Error> {
 
 fn plugin(args: &Args) -> Result<Plugin, Error> {
     if args.log_level != "off" {
-        extism::set_log_callback(|line| eprint!("{line}"), &args.log_level)?;
+        // The plugin's own; what failed is said at the end.
+        let filter = format!("extism::pdk={}", args.log_level);
+        extism::set_log_callback(|line| eprint!("{line}"), filter)?;
     }
     let wasm = read_file(&args.plugin)?;
     let loaded = |result: Result<Plugin, Error>| {

@@ -732,8 +732,8 @@ def backtraces_cost_nothing_where_nothing_fails():
         run = subprocess.run(program, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
         return float(run.stdout)
 
-    ratios = sorted(seconds(RUST_BACKTRACE="1") / seconds(RUST_BACKTRACE="0") for _ in range(5))
-    assert ratios[2] < 1.4, ratios
+    ratios = sorted(seconds(RUST_BACKTRACE="1") / seconds(RUST_BACKTRACE="0") for _ in range(3))
+    assert ratios[1] < 1.4, ratios
 
 
 def measure_calls():
@@ -741,7 +741,7 @@ def measure_calls():
     plugin = raw.new('(module (func (export "run")))')
     call, handle, length = raw.lib.extism_plugin_call, ctypes.c_void_p(plugin), ctypes.c_uint64(0)
     best = 1e9
-    for _ in range(20):
+    for _ in range(10):
         start = time.perf_counter()
         for _ in range(5000):
             call(handle, b"run", None, length)
