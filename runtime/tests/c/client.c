@@ -252,9 +252,12 @@ int main(int argc, char **argv) {
   extism_plugin_free(plugin);
 
   many_plugins(plugins);
-  small_stack();
-  if (argc <= 2) fork_and_time_out(); /* which valgrind would follow */
-  CHECK(frees == 4);
+  CHECK(frees == 3);
+  if (argc <= 2) { /* valgrind takes a change of stacks for errors, and would follow the child */
+    small_stack();
+    fork_and_time_out();
+    CHECK(frees == 4);
+  }
   printf("%d plugins in 8 threads: all as it should be\n", plugins);
   return 0;
 }
