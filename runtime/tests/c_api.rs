@@ -1,6 +1,9 @@
 //! The C API, with every argument that C can pass. What needs a C compiler is in `c/`.
 
-#![allow(unsafe_code)]
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every block is what a C program does: all pointers are this file's own, or null, and are freed once"
+)]
 
 use std::{
     ffi::{CStr, CString, c_char, c_void},

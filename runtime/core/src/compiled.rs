@@ -285,7 +285,7 @@ impl Linking {
                 let (module, name) = (import.module(), import.name());
                 let from_kernel = (!is_taken(module, name)).then(|| kernel.find(module, name));
                 match from_kernel.flatten() {
-                    Some(export) => Source::Kernel(export.clone()),
+                    Some(export) => Source::Kernel(*export),
                     None => Source::Host(module.to_owned(), name.to_owned()),
                 }
             });
@@ -383,7 +383,7 @@ pub(crate) fn kernel_imports(kernel: &Module) -> Vec<KernelImport> {
                 module,
                 name: format!("{prefix}{}", export.name()),
                 ty: ty.clone(),
-                export: found.clone(),
+                export: found,
             });
         }
     }

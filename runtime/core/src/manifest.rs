@@ -185,7 +185,7 @@ fn parse(text: &str, memory: Option<ReadMemory>) -> Result<Manifest, Error> {
             Ok(parsed) => return Text::into_manifest(parsed, None),
             Err(error) => error,
         },
-        Err(error) => first_line(&error),
+        Err(error) => last_line(&error),
     };
     let looks_like_json = text.trim_start().starts_with('{');
     let reason = match parse_json(text) {
@@ -198,7 +198,7 @@ fn parse(text: &str, memory: Option<ReadMemory>) -> Result<Manifest, Error> {
 
 fn parse_json(text: &str) -> Result<Text, String> {
     // Serde takes an array for a struct, too. A manifest has none in these places.
-    let value: Value = serde_json::from_str(text).map_err(|error| first_line(&error))?;
+    let value: Value = serde_json::from_str(text).map_err(|error| last_line(&error))?;
     let object = |place: &str, value: &Value| match value {
         Value::Object(_) => Ok(()),
         _ => Err(format!("{place}: expected an object")),
@@ -222,7 +222,7 @@ fn parse_json(text: &str) -> Result<Text, String> {
 /// Says where in the manifest the error is.
 fn with_path<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, String> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let inner = first_line(error.inner());
+        let inner = last_line(error.inner());
         match error.path().to_string().as_str() {
             "." => inner,
             path => format!("{path}: {inner}"),
@@ -230,14 +230,11 @@ fn with_path<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) ->
     })
 }
 
-/// The errors of `toml` draw the place in the text, which is no text for one line.
-fn first_line(error: &impl fmt::Display) -> String {
+/// The errors of `toml` draw the place in the text; what is wrong is below the drawing.
+fn last_line(error: &impl fmt::Display) -> String {
     let text = error.to_string();
-    let lines = text.lines().filter(|line| !line.is_empty());
-    match lines.clone().count() {
-        0 | 1 => text,
-        _ => lines.last().unwrap_or_default().to_owned(),
-    }
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    lines.next_back().unwrap_or_default().to_owned()
 }
 
 /// A manifest as it is written.

@@ -65,11 +65,12 @@ impl Exchange<'_> {
                 return self.read(response);
             };
             match response.status() {
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                    if body.is_some() {
-                        bail!("redirect failed: a body isn't sent twice");
-                    }
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+                    if body.is_some() =>
+                {
+                    bail!("redirect failed: a body isn't sent twice")
                 }
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {}
                 _ if method != Method::HEAD => {
                     method = Method::GET;
                     body = None;

@@ -29,11 +29,18 @@ unsafe extern "ExtismHost" {
 /// JSON, configuration, variables, a host function.
 #[plugin_fn]
 pub fn order(Json(order): Json<Order>) -> FnResult<Json<Receipt>> {
-    let price: f64 = config::get("price")?.unwrap_or_else(|| "1".to_owned()).parse()?;
+    let price: f64 = config::get("price")?
+        .unwrap_or_else(|| "1".to_owned())
+        .parse()?;
     let sold = var::get::<u32>("sold")?.unwrap_or(0) + order.count;
     var::set("sold", sold)?;
     let greeting = unsafe { shout(format!("thank you for {}", order.count))? };
-    Ok(Json(Receipt { item: order.item, total: price * f64::from(order.count), sold, greeting }))
+    Ok(Json(Receipt {
+        item: order.item,
+        total: price * f64::from(order.count),
+        sold,
+        greeting,
+    }))
 }
 
 /// An error with a code of its own.
@@ -50,7 +57,11 @@ pub fn panic(text: String) -> FnResult<()> {
 #[plugin_fn]
 pub fn fetch(url: String) -> FnResult<String> {
     let response = http::request::<()>(&HttpRequest::new(url).with_method("GET"), None)?;
-    Ok(format!("{} {}", response.status_code(), String::from_utf8(response.body())?))
+    Ok(format!(
+        "{} {}",
+        response.status_code(),
+        String::from_utf8(response.body())?
+    ))
 }
 
 #[plugin_fn]
@@ -65,7 +76,9 @@ pub fn save(text: String) -> FnResult<u64> {
     fs::write("/data/saved.txt", &text)?;
     let read = fs::read_to_string("/data/saved.txt")?;
     assert_eq!(read, text);
-    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs())
+    Ok(SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)?
+        .as_secs())
 }
 
 /// Megabytes, sorted by the plugin's own allocator.
