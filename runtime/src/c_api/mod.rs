@@ -1,13 +1,13 @@
 //! The C API, as `include/extism.h` declares it. That header is made of these files, with their comments.
 //!
-//! Every function goes through [`boundary`], so no panic leaves the library; arguments come in by the functions of this
+//! Every function goes through `boundary`, so no panic leaves the library; arguments come in by the functions of this
 //! module, which turn what C can pass into what Rust can hold:
 //!
 //! | argument | taken as | null is |
 //! |---|---|---|
-//! | a thing of this library | `Option<&T>`, by [`borrow`] | `None`: the function answers false, 0, -1 or NULL |
-//! | bytes | a slice, by [`bytes`] | empty if the length is 0, else an error |
-//! | a text | `&str`, by [`text`] | an error |
+//! | a thing of this library | `Option<&T>`, by `borrow` | `None`: the function answers false, 0, -1 or NULL |
+//! | bytes | a slice, by `bytes` | empty if the length is 0, else an error |
+//! | a text | `&str`, by `text` | an error |
 //! | a truth value | [`CBool`]: any byte but 0 is true | |
 
 use std::{
