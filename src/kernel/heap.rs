@@ -68,8 +68,7 @@ impl<M: Machine> Kernel<M> {
     /// Whether a gap was crossed, and there is fresh space behind it for a block of `need` bytes, its record and the spare records.
     #[inline(always)]
     fn fits_behind_gap(&self, need: u64) -> bool {
-        self.machine.far() != 0
-            && self.frontier() + need + OVERHEAD <= self.machine.floor().into()
+        self.machine.far() != 0 && self.frontier() + need + OVERHEAD <= self.machine.floor().into()
     }
 
     /// No block of `n` bytes. Hosts copy their input to address 0 without looking, so `reset` zeroes there.
