@@ -151,6 +151,16 @@ try hints-anywhere growth.rs 's/if self\.range_in_heap\(hint, HINT\) \&\& hint <
 try endless-search bins.rs 's/steps -= 1;/steps -= 0;/' adversary links_in_circles_end
 try endless-walk bins.rs 's/ \|\| key == 0//' adversary links_in_circles_end
 try overlap-the-rest heap.rs 's/address \+ need \+ HINT as u32 \| FILED/(address + need) | FILED/' contract of_filed_regions_the_smallest_that_fits_is_taken
+try ignore-a-stopped-growth growth.rs 's/if self\.machine\.growing\(\) != 0 \{/if room == 1 {/' adversary native_calls_may_be_stopped_twice
+try forget-a-stopped-growth heap.rs 's/self\.settle_growth\(\);//' adversary a_first_growth_that_is_stopped_loses_no_memory
+try forget-a-first-growth growth.rs 's/self\.mark\(BASE\);//' adversary a_first_growth_that_is_stopped_loses_no_memory
+try fail-for-ever growth.rs 's/self\.machine\.set_growing\(0\);//' contract an_alloc_that_fails_changes_nothing_about_pages_of_somebody_else
+try peak-after-the-move growth.rs 's/self\.machine\.set_peak\(peak\);(?=\s*let mut record)(.*?)(self\.machine\.zero\(floor, end\);)/$1 self.machine.set_peak(peak); $2/s' adversary native_calls_may_be_stopped_at_any_operation
+try floor-before-zeroing-records growth.rs 's/(self\.machine\.zero\(floor, end\);)\s*(self\.machine\.set_floor\(floor \+ rise\);)/$2 $1/' adversary native_calls_may_be_stopped_at_any_operation
+try reserve-behind-the-gap-late growth.rs 's/self\.machine\.set_reserve\(BEYOND \+ RESERVE\);(.*?self\.machine\.set_peak\(peak\);)/$1 self.machine.set_reserve(BEYOND + RESERVE);/s' adversary native_calls_may_be_stopped_twice
+try floor-before-zeroing heap.rs 's/(self\.machine\.zero\(self\.machine\.floor\(\), top\);)\s*(self\.machine\.set_floor\(top\);)/let low = self.machine.floor(); $2 self.machine.zero(low, top);/' adversary native_calls_may_be_stopped_at_any_operation
+try forget-the-frontier-behind heap.rs 's/self\.mark\(self\.frontier\(\) \+ GUARD\);//' adversary native_calls_may_be_stopped_at_any_operation
+try record-before-the-floor records.rs 's/(add_last_record.*?)self\.machine\.set_floor\(record\);(\s*self\.machine\.store64\(record, AFTER, 0\);.*?self\.machine\.store64\(record, PREVIOUS, previous\.into\(\)\);)/$1$2 self.machine.set_floor(record);/s' adversary native_calls_may_be_stopped_at_any_operation
 
 echo "$caught caught, $missed missed"
 [ "$missed" = 0 ] && [ "$caught" != 0 ]
