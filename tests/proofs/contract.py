@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import z3
 
-from invariant import BASE, GUARD, HINT, MARGIN, PARTS, RECORD, REGISTERS, RING, Registers, ordered
+from invariant import BASE, GUARD, HINT, MARGIN, RECORD, REGISTERS, Registers, is_record, ordered
 from symbolic import low, unsigned
 
 LIVE, WAITING = 0, 1
-LOWEST = 8  # the first byte that is ever zeroed
-LINKS = 16  # the first byte of the low memory that leads to free blocks
+NONE = 8, 24  # the links of the record of none
+MOST = 2**32 - HINT  # bytes of the largest block
 
 
 # ---- words of the contract
@@ -25,18 +25,22 @@ def is_gap(r, a):
 
 
 def is_heap(r, a):
-    """Whether the byte at `a` lies in the heap: above the low memory, below the records, and in no gap."""
-    return z3.And(ordered(BASE, a), z3.ULT(a, r.floor), z3.Not(is_gap(r, a)))
+    """Whether the byte at `a` lies in the heap: above the low memory, below the records; with a gap crossed, below those in front of it,
+    or above the gap and below those behind it."""
+    end = z3.If(z3.And(r.has_crossed(), z3.ULT(a, r.gap_end)), r.front, r.floor)
+    return z3.And(ordered(BASE, a), z3.ULT(a, end))
 
 
 def is_used(r, a):
-    """Whether `reset` has to zero the byte at `a`: the words that lead to free blocks, and if anything was used all the low memory, what was
-    handed out or stored to, and the records."""
-    anything = (r.span | r.dirty) != 0
-    data = z3.And(ordered(LOWEST, a), z3.Or(z3.ULT(a, r.frontier + GUARD), z3.ULT(a, r.dirty)), z3.Not(is_gap(r, a)))
-    records = z3.And(ordered(r.floor, a), z3.ULT(a, r.top))
-    links = z3.And(ordered(LINKS, a), z3.ULT(a, BASE))
-    return z3.Or(links, z3.And(anything, z3.Or(data, records)))
+    """Whether `reset` has to zero the byte at `a`. If anything was used: all that lies in front of a gap that was crossed, what was handed
+    out or stored to, the records, and of the low memory the links of none, and if anything was freed or may have been written there all."""
+    anything = (r.common | r.dirty) != 0
+    end = z3.If(ordered(r.frontier + GUARD, r.dirty), r.dirty, r.frontier + GUARD)
+    data = z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_gap(r, a)))
+    records = z3.Or(z3.And(ordered(r.floor, a), z3.ULT(a, r.top)), z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)))
+    rare = (r.bins | r.dirty | r.gap_end) != 0
+    links = z3.Or(z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])), z3.And(rare, z3.ULT(a, BASE)))
+    return z3.And(anything, z3.Or(data, records, links))
 
 
 def byte(memory, a):
@@ -58,23 +62,12 @@ def record_of(memory, handle):
 
 
 def is_live(r, memory, handle):
-    """Whether a live block starts at `handle`: its hint leads to a record, and the record back to it."""
+    """Whether a live block starts at `handle`: it and its hint lie in the heap, the hint leads to a record, and that back to it."""
     record = record_of(memory, handle)
+    handed_out = z3.Or(z3.ULT(handle - HINT - BASE, r.common), z3.And(r.far != 0, is_heap(r, handle - HINT), is_heap(r, handle)))
     return z3.And(
-        ordered(HINT, handle),
-        z3.ULT(handle, r.floor),
-        handle & 7 == 0,
-        record & 7 == 0,
-        ordered(r.floor, record),
-        z3.ULT(record, r.top),
-        unsigned(word(memory, record)) == handle | LIVE,
+        handed_out, ordered(HINT, handle), handle & 7 == 0, record & 7 == 0, is_record(r, record), unsigned(word(memory, record)) == handle | LIVE
     )
-
-
-def length_of(r, memory, handle):
-    """Its length: what the record says, if that many bytes can be there."""
-    length = unsigned(word(memory, record_of(memory, handle) + 4))
-    return z3.If(z3.And(is_live(r, memory, handle), ordered(length, r.top - handle)), length, 0)
 
 
 # ---- where accesses may lie
@@ -88,14 +81,14 @@ def may_access(name, note, before, now, arguments):
         return z3.And(a == arguments[0], is_heap(before, a), is_heap(before, a + (count - 1)))
     if name in ("input_load_u8", "input_load_u64"):
         return z3.And(a == before.input_offset + arguments[0], ordered(before.input_offset, a, end, before.input_offset + before.input_length))
+    in_front = z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))
     if note.kind == "fill":
         # Nothing of somebody else's.
-        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.size), z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))))
-    records = z3.And(ordered(before.floor, a + 2 * RECORD), ordered(a, end, now.top + MARGIN))  # two may be new
-    in_low_memory = ordered(a, end, BASE + RECORD)
-    hint = z3.And(ordered(a, before.floor), note.width == 4)
-    ends = [ordered(register, a, end, register + RECORD) for register in (before.last, before.tail)]
-    return z3.Or(records, in_low_memory, hint, *ends)
+        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.size), in_front))
+    low_memory = ordered(a, end, BASE + HINT)
+    if note.kind == "load":
+        return z3.Or(low_memory, ordered(a, end, now.size))
+    return z3.And(ordered(a, end, now.size), in_front)
 
 
 # ---- calls
@@ -110,9 +103,6 @@ class Moment:
 
     def __getattr__(self, name):
         return getattr(self.registers, name)
-
-    def length(self, handle):
-        return length_of(self.registers, self.memory, handle)
 
     def live(self, handle):
         return is_live(self.registers, self.memory, handle)
@@ -185,18 +175,22 @@ def getter(c, name):
 
 
 def setter(c, offset, length):
+    """Of output or input, where no free was put off."""
+    yield "changes nothing but its two registers", z3.And(c.same_registers(offset, length), c.same_memory())
+
+
+def range_setter(c, offset, length):
     a, count = c.arguments
     some = z3.BitVec("some", 64)  # any byte of the range
     set = z3.And(getattr(c.after, offset) == a, getattr(c.after, length) == count)
-    changed = z3.Not(c.same_registers())
-    yield "changes nothing but its two registers", z3.And(c.same_registers(offset, length), c.same_memory())
-    yield "sets both or none", z3.Or(set, z3.Not(changed))
-    yield "takes no range with a byte outside of the heap", z3.Implies(
-        z3.And(changed, z3.ULT(some, count)), is_heap(c.before, a + some)
+    kept = z3.And(getattr(c.after, offset) == getattr(c.before, offset), getattr(c.after, length) == getattr(c.before, length))
+    yield "sets both or none", z3.Or(set, kept)
+    yield "takes no range with a byte outside of the heap", z3.Or(
+        kept, z3.UGE(some, count), is_heap(c.before, a + some)
     )
-    yield "takes no empty range outside of the heap", z3.Implies(changed, is_heap(c.before, a))
+    yield "takes no empty range outside of the heap", z3.Or(kept, is_heap(c.before, a))
     # Were a range refused that lies in the heap, one of these bytes of it, too, would lie in the heap.
-    ends = [0, count - 1, c.before.gap_start - a, c.before.floor - a]
+    ends = [0, count - 1, c.before.front - a, c.before.floor - a]
     outside = [z3.And(z3.ULT(i, count), z3.Not(is_heap(c.before, a + i))) for i in ends]
     yield "takes every range of the heap, also an empty one", z3.Or(set, z3.Not(is_heap(c.before, a)), *outside)
 
@@ -215,31 +209,69 @@ def input_load(c, count):
 
 def length(c):
     (handle,) = c.arguments
-    yield "answers what the record of the live block says, and 0 for all else", c.result == c.before.length(handle)
-    n = c.result
+    n, b = c.result, c.before
+    exact = unsigned(word(b.memory, record_of(b.memory, handle) + 4))
+    yield "answers 0 for all but live blocks", z3.Implies(z3.Not(b.live(handle)), n == 0)
+    yield "answers what the record says, or 0", z3.Or(n == exact, n == 0)
+    yield "answers it if that many bytes lie below the highest record", z3.Implies(
+        z3.And(b.live(handle), ordered(handle, handle + exact, b.peak)), n == exact
+    )
     yield "answers no range that isn't in the memory", z3.Implies(
-        n != 0, z3.And(ordered(HINT, handle, handle + n, c.before.size), handle & 7 == 0)
+        n != 0, z3.And(ordered(HINT, handle, handle + n, b.size), handle & 7 == 0)
     )
     yield "changes nothing", c.nothing_changed()
 
 
+def is_pinned(r, handle):
+    return z3.Or(handle == r.output_offset, handle == r.error)
+
+
+def is_patient(before, handle):
+    """Whether as many blocks wait that none is merged."""
+    return before.patience != 0
+
+
 def free(c):
     (handle,) = c.arguments
-    b = c.before
-    live = b.live(handle)
-    pinned = z3.Or(handle == b.output_offset, handle == b.error)
+    b, a = c.before, c.after
+    live, pinned = b.live(handle), is_pinned(b, handle)
     freed = z3.And(live, z3.Not(pinned))
-    yield "does nothing for what isn't live, nor for output and error", z3.Implies(z3.Not(freed), c.nothing_changed())
-    record = record_of(b.memory, handle)
-    other = z3.BitVec("other", 64)
-    tail = z3.Or(b.tail == RING, z3.And(ordered(b.floor, b.tail), z3.ULT(b.tail, b.top)))
-    yield "empties the input if that is freed, and changes no register of the contract else", z3.And(
-        z3.Implies(freed, c.after.input_length == z3.If(handle == b.input_offset, 0, b.input_length)),
-        c.same_registers("input_length", "tail"),
+    yield "does nothing for what isn't live", z3.Implies(z3.Not(live), c.nothing_changed())
+    yield "puts the free of output and error off, and changes nothing else", z3.Implies(
+        z3.And(live, pinned), z3.And(c.same_memory(), c.same_registers("put_off"), is_put_off(a, handle))
     )
+    yield "forgets no free that was put off", z3.Implies(
+        z3.And(live, pinned), z3.Or(b.put_off >> 32 == 0, b.put_off == a.put_off, is_put_off(a, b.put_off & 0xFFFFFFFF))
+    )
+    yield "empties the input if that is freed, and changes no register of the contract else", z3.And(
+        z3.Implies(freed, a.input_length == z3.If(handle == b.input_offset, 0, b.input_length)),
+        z3.Implies(freed, c.same_registers("input_length", "tail", "patience")),
+    )
+    yield from block_freed(c, freed, handle)
+
+
+def is_put_off(r, handle):
+    return z3.Or(z3.LShR(r.put_off, 32) == handle, r.put_off & 0xFFFFFFFF == handle)
+
+
+def block_freed(c, freed, handle):
+    """What is true of a block that was freed while none was merged."""
+    b, a = c.before, c.after
+    record = record_of(b.memory, handle)
+    tail = z3.Or(b.tail == 0, is_whole_record(b, b.tail))  # a host may have made it lead elsewhere
     yield "leaves every byte of the heap", z3.Implies(z3.And(tail, is_heap(b, c.any)), c.same_memory())
-    apart = z3.And(record != b.tail, b.tail & 7 == 0, z3.Or(record + RECORD == b.tail, ordered(record + RECORD, b.tail), ordered(b.tail + RECORD, record)))
-    yield "the block isn't live any more", z3.Implies(z3.And(freed, tail, apart), c.after.length(handle) == 0)
+    written = z3.Or(z3.ULT(c.any - record, 4), z3.ULT(c.any - b.tail - 8, 4))
+    yield "writes the block's state and a link, and nothing else", z3.Implies(freed, z3.Or(c.same_memory(), written))
+    yield "the record says that the block waits", z3.Implies(
+        z3.And(freed, b.tail & 7 == 0, b.tail + 8 != record), unsigned(word(a.memory, record)) == handle | WAITING
+    )
+    yield "so that `length` doesn't believe it", z3.Implies(
+        z3.And(freed, b.tail & 7 == 0, b.tail + 8 != record, tail), z3.Not(a.live(handle))
+    )
+
+
+def is_whole_record(r, record):
+    return z3.Or(ordered(r.floor, record, r.peak), z3.And(r.has_crossed(), ordered(r.front, record, r.front_peak)))
 
 
 def rounded(n):
@@ -247,18 +279,22 @@ def rounded(n):
 
 
 def is_impossible(before, n):
-    return z3.Or(n == 0, z3.UGT(n, 2**32 - HINT))
+    return z3.Or(n == 0, z3.UGT(n, MOST))
 
 
 def is_fresh(before, n):
-    """Whether there is room above the last block: for hint, data and guard, a record, and 32 records to split free blocks later."""
-    room = before.frontier + HINT + rounded(n) + GUARD + 33 * RECORD
-    return z3.And(z3.Not(is_impossible(before, n)), ordered(room, before.floor))
+    """Whether there is room above the last block: for its data, and for what the register reserves beside it."""
+    room = before.frontier + rounded(n) + (before.reserve - BASE - 1)
+    return z3.And(z3.Not(is_impossible(before, n)), z3.Not(before.has_crossed()), ordered(room, before.floor))
 
 
 def alloc_impossible(c):
+    (n,) = c.arguments
     yield "answers 0 for impossible sizes", c.result == 0
-    yield "and changes nothing", c.nothing_changed()
+    yield "and changes no byte, and no register but the mark of what reset zeroes", z3.And(c.same_memory(), c.same_registers("dirty"))
+    yield "reset will zero what a host may write at address 0", z3.Implies(
+        z3.And(z3.ULT(c.any, n), z3.ULT(n, 2**32), z3.ULT(c.any, c.before.known_end), z3.Not(is_gap(c.before, c.any))), is_used(c.after, c.any)
+    )
 
 
 def alloc_fresh(c):
@@ -270,14 +306,15 @@ def alloc_fresh(c):
         ordered(b.frontier, handle - HINT), ordered(handle, handle + n, a.frontier, a.frontier + GUARD, a.floor)
     )
     yield "takes a record", a.floor == b.floor - RECORD
-    yield "takes no page, and changes no other register", z3.And(c.same_registers("span", "floor", "last"), a.pages == b.pages)
-    last = z3.Or(b.last == 0, ordered(b.floor, b.last, b.last + RECORD, b.top))  # a host may have made it lead elsewhere
+    yield "takes no page, and changes no other register", z3.And(c.same_registers("common", "floor", "last"), a.pages == b.pages)
+    last = z3.Or(b.last == 0, is_whole_record(b, b.last))  # a host may have made it lead elsewhere
     hint = z3.ULT(c.any - b.frontier, HINT)
     yield "changes no byte of the heap but the hint", z3.Implies(z3.And(last, is_heap(a, c.any), z3.Not(hint)), c.same_memory())
     yield "the hint leads to the new record", record_of(a.memory, handle) == a.floor
     yield "which says where the block is, and that it is live", unsigned(word(a.memory, a.floor)) == handle | LIVE
     yield "and how long", unsigned(word(a.memory, a.floor + 4)) == n
-    yield "so that `length` believes it", z3.And(handle & 7 == 0, a.floor & 7 == 0, ordered(HINT, handle, a.floor), z3.ULT(a.floor, a.top), ordered(n, a.top - handle))
+    yield "so that `length` believes it", z3.And(handle & 7 == 0, a.floor & 7 == 0, z3.ULT(handle - HINT - BASE, a.common), is_record(a, a.floor))
+    yield "and the record lies above all of it", ordered(a.frontier, a.floor, a.peak)
     yield "reset will zero all that was written", z3.Implies(z3.And(last, z3.Not(c.same_memory())), is_used(a, c.any))
 
 
@@ -290,30 +327,70 @@ def alloc(c):
 
 
 def error_set(c):
+    """Where no free was put off."""
+    yield "changes nothing but its register", z3.And(c.same_registers("error"), c.same_memory())
+
+
+def error_setter(c):
     (handle,) = c.arguments
     taken = z3.Or(handle == 0, is_heap(c.before, handle))
-    yield "takes 0 and offsets of the heap, and ignores all else", z3.If(taken, c.became(error=handle), c.same_registers())
-    yield "changes no byte", c.same_memory()
+    yield "takes 0 and offsets of the heap, and ignores all else", c.after.error == z3.If(taken, handle, c.before.error)
+
+
+def nothing_put_off(before, *_):
+    return before.put_off == 0
+
+
+def one_put_off(before, *_):
+    """Whether one free was put off, and none of those that wait will be merged; which of the two places it has doesn't matter."""
+    return z3.And(before.put_off != 0, z3.LShR(before.put_off, 32) == 0, z3.UGE(before.patience, 2))
+
+
+def released(c):
+    """A free that was put off is made up for when another output or error is set: of that block, and of no other."""
+    b, a = c.before, c.after
+    handle = b.put_off & 0xFFFFFFFF
+    changed = z3.Not(c.same_registers())
+    still = is_pinned(a, handle)
+    freed = z3.And(changed, b.live(handle), z3.Not(still))
+    yield "while it is still output or error, it stays", z3.Implies(z3.And(changed, still), c.same_memory())
+    yield "where nothing was set, nothing happens", z3.Implies(z3.Not(changed), c.same_memory())
+    yield "then none is put off", z3.Implies(freed, a.put_off == 0)
+    yield from block_freed(c, freed, handle)
 
 
 def reset(c):
     b, a = c.before, c.after
-    first = z3.If(b.has_gap(), z3.If(ordered(b.top, b.gap_start), b.top, b.gap_start), b.top)
-    yield "zeroes all that was used", z3.Implies(is_used(b, c.any), byte(a.memory, c.any) == 0)
-    yield "changes no byte to anything else than 0, and none of the gap", z3.Or(
-        c.same_memory(), z3.And(byte(a.memory, c.any) == 0, z3.Not(is_gap(b, c.any)))
-    )
-    new = {name: value for name, (_, value) in REGISTERS.items() if name not in ("owned", "gap_start", "gap_end", "floor", "top")}
+    zero = byte(a.memory, c.any) == 0
+    yield "zeroes all that was used", z3.Implies(is_used(b, c.any), zero)
+    yield "changes no byte to anything else than 0, and none of the gap", z3.Or(c.same_memory(), z3.And(zero, z3.Not(is_gap(b, c.any))))
+    kept = ("owned", "growing", "gap_start", "gap_end", "floor", "peak", "front")
+    new = {name: value for name, (_, value) in REGISTERS.items() if name not in kept}
     yield "makes the registers as new, but for what the kernel owns and where its records start", c.became(
-        **new, floor=first, top=first
+        **new, floor=a.top, peak=a.peak, growing=b.growing
     )
-    yield "then nothing is used", z3.Implies(is_used(a, c.any), z3.ULT(c.any, BASE))
+    yield "the records start where they ended, or as far in front of the gap as a margin and less than a record", z3.Or(
+        a.peak == b.peak,
+        z3.And(b.has_gap(), ordered(a.top + MARGIN, b.gap_start), z3.ULT(b.gap_start - MARGIN - a.top, 2 * RECORD)),
+    )
+    yield "then nothing is used", z3.Not(is_used(a, c.any))
+
+
+INPUT, OUTPUT = ("input_offset", "input_length"), ("output_offset", "output_length")
+
+
+def both(*parts):
+    def statements(c):
+        for part in parts:
+            yield from part(c)
+
+    return statements
 
 
 # Of each export: what is said of every call.
 STATEMENTS = {
     "alloc": alloc,
-    "free": free,
+    "free": lambda c: (),
     "length": length,
     "length_unsafe": length,
     "load_u8": lambda c: load(c, 1),
@@ -321,18 +398,23 @@ STATEMENTS = {
     "store_u8": lambda c: store(c, 1),
     "store_u64": lambda c: store(c, 8),
     "memory_bytes": lambda c: getter(c, "owned"),
-    "input_set": lambda c: setter(c, "input_offset", "input_length"),
+    "input_set": both(lambda c: range_setter(c, *INPUT), lambda c: setter(c, *INPUT)),
     "input_offset": lambda c: getter(c, "input_offset"),
     "input_length": lambda c: getter(c, "input_length"),
     "input_load_u8": lambda c: input_load(c, 1),
     "input_load_u64": lambda c: input_load(c, 8),
-    "output_set": lambda c: setter(c, "output_offset", "output_length"),
+    "output_set": lambda c: range_setter(c, *OUTPUT),
     "output_offset": lambda c: getter(c, "output_offset"),
     "output_length": lambda c: getter(c, "output_length"),
-    "error_set": error_set,
+    "error_set": error_setter,
     "error_get": lambda c: getter(c, "error"),
     "reset": reset,
 }
 
 # What is said of calls under a condition, which leads around all loops.
-CASES = {"alloc": [(is_impossible, alloc_impossible), (is_fresh, alloc_fresh)]}
+CASES = {
+    "alloc": [(is_impossible, alloc_impossible), (is_fresh, alloc_fresh)],
+    "free": [(is_patient, free)],
+    "output_set": [(nothing_put_off, both(lambda c: range_setter(c, *OUTPUT), lambda c: setter(c, *OUTPUT))), (one_put_off, released)],
+    "error_set": [(nothing_put_off, both(error_setter, error_set)), (one_put_off, released)],
+}

@@ -11,7 +11,7 @@ import z3
 
 import invariant
 from solver import UNSAT, evaluated
-from symbolic import BITS, TRUE, Run, State, unsigned
+from symbolic import BITS, Run, State, unsigned
 from wasm import I32, I64
 
 
@@ -43,7 +43,6 @@ class Claim:
     reached: tuple  # the same, as ids of its conjuncts
     facts: int
     view: View
-    records: list  # numbers of records that are known there
 
 
 @dataclass
@@ -92,7 +91,6 @@ class Cuts:
         run = Run(self.module, cuts=self, watched=self.watched)
         body = self.current = Body(function, run)
         self.bodies.append(body)
-        self.known, self.records = [], []
         arguments = [run.fresh(f"argument{i}", BITS[kind]) for i, kind in enumerate(function.parameters)]
         state = self.any_state(run)
         start = View(list(state.globals), state.pages, state.memory, arguments)
@@ -100,7 +98,6 @@ class Cuts:
         if assume:
             for fact in assume(start.registers):
                 self.suppose_one(run, fact, state)
-            self.suppose_no_holes(run, start.registers)
         else:
             self.suppose(run, ("before", function.index), start, state)
         state.condition = ()
@@ -190,31 +187,19 @@ class Cuts:
 
     def claim(self, run, key, view, state):
         self.candidates.setdefault(key, templates(view, self.watched))
-        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view, list(self.records)))
+        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view))
 
     def suppose(self, run, key, view, state):
         """Makes facts of a place's candidates: each as long as it stands."""
         standing = self.candidates.setdefault(key, templates(view, self.watched))
-        reached = state.reached
         for name, template in standing.items():
-            if template:
-                self.suppose_one(run, template(view), state, (key, name))
-        self.suppose_no_holes(run, view.registers, reached, (key, invariant.NO_HOLES))
+            self.suppose_one(run, template(view), state, (key, name))
 
     def suppose_one(self, run, condition, state, tag=None):
         way = tuple(one.get_id() for one in state.condition)
         self.current.supposed.setdefault(condition.get_id(), []).append((tag, way, len(run.facts)))
         self.current.kept.append(condition)  # or its id might be given to another
         run.fact(z3.Implies(state.reached, condition), tag)
-
-    def suppose_no_holes(self, run, registers, reached=TRUE, tag=None):
-        if any(registers.floor.eq(floor) and registers.top.eq(top) for floor, top in self.known):
-            return
-        records = run.fresh("records", 64)
-        run.fact(z3.ULT(records, 1 << 28))
-        run.fact(z3.Implies(reached, invariant.suppose_no_holes(registers, records)), tag)
-        self.known.append((registers.floor, registers.top))
-        self.records.append(records)
 
     def settle(self):
         """Strikes out what isn't kept, until nothing is left to strike out: always at the first way that is open, so that what comes later is
@@ -235,7 +220,7 @@ class Cuts:
         standing, before = self.candidates[claim.key], len(self.candidates[claim.key])
         conditions = {}
         for name, template in standing.items():
-            conditions[name] = template(claim.view) if template else invariant.show_no_holes(claim.view.registers, claim.records)
+            conditions[name] = template(claim.view)
         for asked, condition in conditions.items():
             if asked not in standing or self.is_supposed(body, claim, condition):
                 continue
@@ -265,7 +250,7 @@ class Cuts:
 
 def templates(view, watched):
     """The candidates of a place, by name."""
-    found = {invariant.NO_HOLES: None}
+    found = {}
     for name, part in invariant.PARTS.items():
         found[name] = lambda v, part=part: part(v.registers)
     if view.before:
@@ -293,12 +278,10 @@ def templates(view, watched):
         what = f"{kind} {i}"
         found[f"{what}: below the top"] = lambda v, value=value: z3.ULT(value(v), v.registers.top)
         found[f"{what}: at most 20 bytes above"] = lambda v, value=value: z3.ULT(value(v), v.registers.top + 20)
-        found[f"{what}: a record or low"] = lambda v, value=value: is_checked(v.registers, value(v))
-        if view.before and kind == "results":
-            for j in range(len(view.values)):
-                found[f"{what}: or argument {j}"] = lambda v, value=value, j=j: z3.Or(
-                    is_checked(v.registers, value(v)), value(v) == unsigned(v.values[j])
-                )
+        found[f"{what}: a record"] = lambda v, value=value: invariant.is_record(v.registers, value(v))
+        found[f"{what}: a record or none"] = lambda v, value=value: z3.Or(value(v) == 0, invariant.is_record(v.registers, value(v)))
+        found[f"{what}: a cell"] = lambda v, value=value: is_cell(v.registers, value(v))
+        found[f"{what}: in the low memory"] = lambda v, value=value: z3.ULT(value(v), invariant.BASE)
         found[f"{what}: not 0"] = lambda v, value=value: value(v) != 0
     return found
 
@@ -309,5 +292,6 @@ def pairs_of_addresses(view):
     return [(i, j) for i in small[0] for j in small[1]]
 
 
-def is_checked(r, record):
-    return z3.Or(z3.ULT(record, invariant.BASE), z3.And(z3.UGE(record, r.floor), z3.ULT(record, r.top)))
+def is_cell(r, cell):
+    """A word of the low memory, or one of the links of a record."""
+    return z3.Or(z3.ULT(cell, invariant.BASE), invariant.is_record(r, (cell & 0xFFFFFFF8) - 8))

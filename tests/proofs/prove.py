@@ -166,7 +166,7 @@ class Proof:
 
 def counterexample(values):
     names = list(REGISTERS) + ["pages", "any"]
-    shown = {name: value for name, value in (values or {}).items() if name in names or name.startswith("argument")}
+    shown = {name: value for name, value in (values or {}).items() if name in names or name.startswith("argument") or name == "some"}
     return ", ".join(f"{name} = {value:#x}" for name, value in shown.items())
 
 

@@ -46,6 +46,12 @@ def low(value):
     return folded(z3.Extract(31, 0, value))
 
 
+def rotated(value, by):
+    """To the left; what is shifted by all bits is 0."""
+    by &= value.size() - 1
+    return (value << by) | z3.LShR(value, value.size() - by)
+
+
 def flag(condition):
     return z3.If(condition, bits(1, 32), bits(0, 32))
 
@@ -398,9 +404,9 @@ class Run:
     COMPUTE = {
         "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
         "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
-        "shl": lambda a, b: a << (b & (a.size() - 1)), "shr_u": lambda a, b: z3.LShR(a, b & (a.size() - 1)),
-        "shr_s": lambda a, b: a >> (b & (a.size() - 1)),
-        "rotl": lambda a, b: z3.RotateLeft(a, b), "rotr": lambda a, b: z3.RotateRight(a, b),
+        "shl": lambda a, b: a << folded(b & (a.size() - 1)), "shr_u": lambda a, b: z3.LShR(a, folded(b & (a.size() - 1))),
+        "shr_s": lambda a, b: a >> folded(b & (a.size() - 1)),
+        "rotl": lambda a, b: rotated(a, b), "rotr": lambda a, b: rotated(a, -b),
     }  # fmt: skip
     DIVIDE = {"div_u": z3.UDiv, "rem_u": z3.URem, "div_s": lambda a, b: a / b, "rem_s": z3.SRem}
     EXTEND = {
