@@ -20,7 +20,7 @@ use wasmtime::Module;
 /// Each of our modules and the peer, in this order.
 fn kernels() -> [&'static Module; 3] {
     static PEER: OnceLock<Module> = OnceLock::new();
-    let [ours, mvp] = shipped();
+    let [ours, _, mvp] = shipped();
     let peer = PEER
         .get_or_init(|| Module::new(ours.engine(), peer::kernel()).expect("the peer is a module"));
     [ours, mvp, peer]

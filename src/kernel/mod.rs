@@ -3,7 +3,7 @@
 //! # The memory, in bytes
 //!
 //! ```text
-//! 0     32                      frontier                   floor            top    end
+//! 0     248                     frontier                   floor            top    end
 //! | low | block | block | block | fresh, never handed out  | record | record | -- |
 //!       |  data grows up  ->    |                          |  <- records grow down
 //!
@@ -33,29 +33,15 @@
 //! ```
 
 mod access;
-mod free_space;
+mod bins;
+mod growth;
 mod heap;
 mod io;
+pub(crate) mod layout;
 mod records;
+mod waiting;
 
 use crate::machine::Machine;
-
-/// Bytes of a WebAssembly page.
-const PAGE: u64 = 65536;
-/// The lowest byte that is ever zeroed, in the unused low memory: address 0 means "none".
-const LOWEST: u32 = 8;
-/// The first byte of the heap.
-const BASE: u64 = free_space::LOW_MEMORY as u64;
-/// Bytes in front of a block's data that lead to its record.
-const HINT: u64 = 8;
-/// Bytes kept free between data and whatever follows, so that an eight-byte store that begins below the frontier
-/// stays inside the heap.
-const GUARD: u64 = 8;
-/// Bytes at the end of memory that are never used, so that sums of addresses stay below 2^32, and a record read
-/// at any address below the top lies in the memory.
-const MARGIN: u64 = 24;
-/// Bytes of the largest memory: no block is that long.
-const MOST: u64 = 1 << 32;
 
 /// The kernel over a machine `M`: one method for each export, with the export's types.
 ///
