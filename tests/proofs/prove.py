@@ -21,13 +21,17 @@ class Refuted(Exception):
 
 
 class Kernel:
-    """A file whose registers are those of the invariant."""
+    """A kernel file; `known` says whether its registers are those of the invariant."""
 
     def __init__(self, data):
         self.module = wasm.read(data)
-        found = [(one.type, one.start) for one in self.module.globals if one.start is not None]
-        self.known = found == list(REGISTERS.values()) and all(one.mutable for one in self.module.globals)
-        self.module.globals = [one for one in self.module.globals if one.start is not None]
+        # The one reference, the host's context, is the last, and no code names it.
+        numbers = [one for one in self.module.globals if one.start is not None]
+        self.known = [(one.type, one.start) for one in numbers] == list(REGISTERS.values()) and all(one.mutable for one in numbers)
+        if self.known and numbers == self.module.globals[: len(numbers)]:
+            self.module.globals = numbers
+        else:
+            self.known = False
 
     def substance(self):
         """What decides how it runs: files that have it in common are proved once."""
@@ -37,16 +41,19 @@ class Kernel:
 
 
 class Proof:
-    def __init__(self, kernel, answers, first_only=False, report=None):
+    def __init__(self, kernel, answers, first_only=False, report=None, asking=True):
         self.kernel, self.module, self.answers = kernel, kernel.module, answers
         self.first_only, self.report = first_only, report or (lambda *_: None)
-        self.statements, self.failed = 0, []
+        self.statements, self.failed, self.asking = 0, [], asking
+        self.places = set()  # of the instructions that were executed without loops
         self.any = z3.ZeroExt(32, z3.BitVec("any", 32))
 
     # ---- asking
 
     def state(self, conditions, claim, what):
         """One statement: under the conditions the claim holds."""
+        if not self.asking:
+            return
         verdict, values = self.answers.ask(conditions + [z3.Not(claim)], what)
         self.statements += 1
         if verdict != UNSAT:
@@ -75,27 +82,47 @@ class Proof:
         return registers, State((), [], values, run.fresh_memory(), pages, []), assumed
 
     def exports(self, names=None, loops=True):
-        """All exports, or those; `loops`: also where they lead to alloc's loops."""
-        for name in contract.STATEMENTS:
-            if names is None or name in names:
-                for condition, statements in contract.CASES.get(name, ()):
-                    self.case(name, condition, statements)
-                if loops or name not in contract.CASES:
-                    self.export(name)
+        """All exports, or those; `loops`: also what leads to loops."""
+        names = [name for name in contract.STATEMENTS if names is None or name in names]
+        for name in names:
+            for condition, statements in contract.CASES.get(name, ()):
+                self.case(name, condition, statements)
+        looping = [name for name in names if self.has_loops(self.module.function(name))]
+        for name in names:
+            if name not in looping:
+                self.straight(name)
+        if loops and looping:
+            self.looping(looping)
 
-    def export(self, name):
-        """One export: it doesn't trap, keeps the invariant, accesses what it may, and does what the contract says."""
-        function = self.module.function(name)
-        cuts = None
-        if self.has_loops(function):
-            cuts, body = self.cut(function)
-            run, before, end, arguments = body.run, body.start.registers, body.end, body.start.values
-            memory, assumed = body.start.memory, []
-        else:
-            run = Run(self.module)
-            before, state, assumed = self.any_state(run)
-            arguments, memory = self.arguments(function), state.memory
-            end = run.inline(function, arguments, state)
+    def straight(self, name):
+        """An export without loops: it doesn't trap, keeps the invariant, accesses what it may, and does what the contract says."""
+        function, run = self.module.function(name), Run(self.module)
+        before, state, assumed = self.any_state(run)
+        arguments, memory = self.arguments(function), state.memory
+        end = run.inline(function, arguments, state)
+        self.places |= run.places
+        self.export(name, run, None, before, assumed, arguments, memory, end)
+
+    def looping(self, names):
+        """Exports with loops, likewise, and the functions inside of them; what holds at the loops is found first."""
+        cuts = Cuts(self.module, self.any, self.answers)
+        inner = {}
+        for name in names:
+            inner |= self.reached_from(self.module.function(name))
+        for function in inner.values():
+            if cuts.is_summed_up(function):
+                cuts.prepare(function)
+        for name in names:
+            cuts.prepare(self.module.function(name), lambda r: [part(r) for part in PARTS.values()])
+        cuts.settle()
+        for body in cuts.bodies:
+            start = body.start
+            if body.function.name:
+                self.export(body.function.name, body.run, cuts, start.registers, [], start.values, start.memory, body.end)
+            else:
+                self.notes(f"function {body.function.index}", body.run, cuts, start.registers)
+
+    def export(self, name, run, cuts, before, assumed, arguments, memory, end):
         self.notes(name, run, cuts, before, assumed, arguments)
         if end is None:
             return
@@ -113,6 +140,7 @@ class Proof:
         assumed.append(condition(before, *arguments))
         run.feasible = lambda run, state: self.answers.ask(assumed + self.facts(run, None) + [state.reached], "a branch")[0] != UNSAT
         end = run.inline(function, arguments, state)
+        self.places |= run.places
         self.notes(name, run, None, before, assumed, arguments)
         if end is not None:
             self.contract(name, run, arguments, before, memory, end, assumed + self.facts(run, None), statements)
@@ -138,18 +166,6 @@ class Proof:
     def has_loops(self, function):
         return any(one.name == "loop" for f in self.reached_from(function).values() for one in f.flat)
 
-    def cut(self, export):
-        """Finds what holds at the loops that an export leads to; proves of the functions with loops that they don't trap, and where they write."""
-        cuts = Cuts(self.module, self.any, self.answers)
-        for function in self.reached_from(export).values():
-            if cuts.is_summed_up(function):
-                cuts.prepare(function)
-        body = cuts.prepare(export, lambda r: [part(r) for part in PARTS.values()])
-        cuts.settle()
-        for inner in cuts.bodies[:-1]:
-            self.notes(f"function {inner.function.index} for {export.name}", inner.run, cuts, inner.start.registers)
-        return cuts, body
-
     @staticmethod
     def facts(run, cuts, count=None):
         return [fact for tag, fact in run.facts[:count] if tag is None or cuts.stands(tag)]
@@ -165,43 +181,48 @@ class Proof:
 
 
 def counterexample(values):
-    names = list(REGISTERS) + ["pages", "any"]
-    shown = {name: value for name, value in (values or {}).items() if name in names or name.startswith("argument") or name == "some"}
-    return ", ".join(f"{name} = {value:#x}" for name, value in shown.items())
+    """The arguments and registers of a case in which a statement is wrong."""
+    inner = ("loaded", "result", "local", "register", "memory", "quotient", "rest", "granted")
+    shown = {name: value for name, value in (values or {}).items() if not name.startswith(inner)}
+    return ", ".join(f"{name} = {value:#x}" for name, value in sorted(shown.items()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", help="kernel files")
+    parser.add_argument("files", nargs="+", help="kernel files, of this or any other kernel")
     parser.add_argument("--only", action="append", help="an export; all if none is named")
     options = parser.parse_args()
-    wrong, seen = 0, {}
+    wrong, seen, answers = 0, {}, Answers()
+
+    def report(what, verdict, values):
+        print(f"  {'WRONG' if verdict == SAT else 'UNDECIDED'}: {what}\n    {counterexample(values)}", flush=True)
+
     for path in options.files:
         with open(path, "rb") as file:
             kernel = Kernel(file.read())
-        if not kernel.known:
-            print(f"{path}: its registers are not those of the invariant")
-            wrong += 1
-            continue
         name = path.rpartition("/")[2]
+        began, answers.asked, answers.slowest = time.process_time(), 0, (0, None)
         key = kernel.substance()
         if key in seen:
-            print(f"{name}: same code, registers and memory as {seen[key]}: proved with it")
+            print(f"{name}: runs as {seen[key]}, and is proved with it: the same code, registers, exports and memory")
             continue
         seen[key] = name
-        began, answers = time.process_time(), Answers()
-
-        def report(what, verdict, values):
-            print(f"  {'WRONG' if verdict == SAT else 'UNDECIDED'} {what}\n    {counterexample(values)}", flush=True)
-
-        proof = Proof(kernel, answers, report=report)
-        proof.new_instance()
-        proof.exports(options.only)
-        wrong += len(proof.failed)
+        if kernel.known:
+            proof = Proof(kernel, answers, report=report)
+            proof.new_instance()
+            proof.exports(options.only)
+            statements, failed = proof.statements, len(proof.failed)
+        else:
+            statements = failed = 0
+            print(f"{name}: its registers are not those of the invariant, so only sequences of calls of a new instance are asked about")
+        if not options.only:
+            failed += sequences.check(kernel.module, answers, report)
+            statements += len(sequences.SEQUENCES)
+        wrong += failed
         seconds, (slowest, which) = time.process_time() - began, answers.slowest
         print(
-            f"{name}: {proof.statements - len(proof.failed)} of {proof.statements} statements proved, with {answers.asked} questions "
-            f"in {seconds:.0f} s of CPU; the slowest took {slowest:.1f} s: {which}",
+            f"{name}: {statements - failed} of {statements} statements proved, with {answers.asked} questions in {seconds:.0f} s of CPU; "
+            f"the slowest took {slowest:.1f} s: {which}",
             flush=True,
         )
     sys.exit(1 if wrong else 0)

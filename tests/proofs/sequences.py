@@ -210,7 +210,7 @@ def check(module, answers, report):
             report(f"{name} (in {SECONDS} s)", UNKNOWN, None)
             continue
         facts = [fact for _, fact in instance.run.facts]
-        failures = {name: z3.Not(claim), f"{name}: no trap": instance.traps(), f"{name}: at most {TURNS} turns": instance.unwound()}
+        failures = {f"{name}: no trap": instance.traps(), f"{name}: at most {TURNS} turns": instance.unwound(), name: z3.Not(claim)}
         for what, failure in failures.items():
             verdict, values = answers.ask(facts + [failure], what)
             if verdict != UNSAT:

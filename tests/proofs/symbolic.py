@@ -156,6 +156,7 @@ class Run:
     notes: list = field(default_factory=list)
     facts: list = field(default_factory=list)  # (tag, condition): what may be assumed; a tag names what it stands and falls with
     fresh_names: int = 0
+    places: set = field(default_factory=set)  # of all instructions that were executed
     cuts: object = None  # how loops are cut and which functions are summed up; None: nothing is
     turns: int = 0  # how many turns of a loop are followed where it isn't cut
     feasible: object = None  # asks whether a state can be reached, wherever the code branches
@@ -287,6 +288,7 @@ class Run:
 
     def step(self, one, state, labels, function):
         name, stack = one.name, state.stack
+        self.places.add(one.at)
         kind, _, operation = name.partition(".")
         if name == "local.get":
             stack.append(state.locals[one.index])
