@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import z3
 
-from invariant import BASE, GUARD, HINT, MARGIN, RECORD, REGISTERS, Registers, is_record, ordered
+from invariant import BASE, GUARD, HINT, MARGIN, RECORD, REGISTERS, Registers, is_place, is_record, ordered
 from symbolic import low, unsigned
 
 LIVE, WAITING = 0, 1
@@ -81,14 +81,18 @@ def may_access(name, note, before, now, arguments):
         return z3.And(a == arguments[0], is_heap(before, a), is_heap(before, a + (count - 1)))
     if name in ("input_load_u8", "input_load_u64"):
         return z3.And(a == before.input_offset + arguments[0], ordered(before.input_offset, a, end, before.input_offset + before.input_length))
-    in_front = z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))
-    if note.kind == "fill":
-        # Nothing of somebody else's.
-        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.size), in_front))
-    low_memory = ordered(a, end, BASE + HINT)
     if note.kind == "load":
-        return z3.Or(low_memory, ordered(a, end, now.size))
-    return z3.And(ordered(a, end, now.size), in_front)
+        # What is read may be anything, and is checked before it leads to a write.
+        return ordered(a, end, now.size)
+    if note.kind == "fill":
+        in_one_piece = z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))
+        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.known_end), in_one_piece))
+    low_memory = ordered(a, end, BASE)
+    records = z3.Or(ordered(now.floor, a, end, now.top), ordered(now.front, a, end, now.front_top))
+    hint = z3.And(note.width == 4, is_heap(now, a), is_heap(now, a + 3))
+    # Where the last blocks' records are, unless a host has made these registers lead elsewhere.
+    ends = [z3.And(ordered(register, a, end, register + RECORD), is_place(now, register)) for register in (before.last, before.tail)]
+    return z3.Or(low_memory, records, hint, *ends)
 
 
 # ---- calls

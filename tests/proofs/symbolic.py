@@ -205,16 +205,17 @@ class Run:
 
     def block(self, body, results, state, labels, function):
         """Runs a block to its end. `labels` are those around it, the innermost last."""
-        label = (results, [])
+        label, height = (results, []), len(state.stack)
         end = self.sequence(body, state, labels + [label], function)
-        return self.join(label, end, len(state.stack))
+        return self.join(label, end, height)
 
     @staticmethod
     def join(label, end, height):
         results, exits = label
         states = ([end] if end is not None else []) + exits
         for state in states:
-            carried = state.stack[len(state.stack) - results :] if results else []
+            carried = state.stack[len(state.stack) - results :]
+            assert len(state.stack) >= height + results, "a label's results are missing"
             state.stack = state.stack[:height] + carried
         return merged(states)
 
