@@ -95,6 +95,21 @@ def is_place(r, record):
     )
 
 
+THIRD = 0xAAAAAAAB  # 3 times this is 1 in 32 bits
+
+
+def is_slot(address):
+    """Whether it is a multiple of a record's 24 bytes: then a third of it is a small multiple of 8, else some other number."""
+    third = z3.Extract(31, 0, address) * THIRD
+    return z3.And(third & 7 == 0, z3.ULE(third, 2**32 // 24 * 8))
+
+
+def slots(r):
+    """The same of the highest slot, for who supposes the invariant: there is such a number."""
+    number = unsigned(z3.BitVec("slots", 28))
+    return z3.And(z3.ULE(number, 2**32 // 24), r.peak == number * 24)
+
+
 # The parts of the invariant, each with the sentence that it is.
 PARTS = {
     "the memory has at least a page, and at most 4 GiB": lambda r: z3.And(z3.UGE(r.pages, 1), z3.ULE(r.pages, MOST_PAGES)),
@@ -110,8 +125,9 @@ PARTS = {
     "records, one after the other, end in front of the margin of the known memory": lambda r: z3.And(
         ordered(r.floor, r.top, r.top + MARGIN, r.known_end), ordered(BASE + GUARD, r.floor)
     ),
+    "records lie at multiples of their size": lambda r: is_slot(r.peak),
     "heap and records have their ends at multiples of 8": lambda r: z3.And(
-        [multiple(x, 8) for x in (r.common, r.far, r.floor, r.peak, r.front, r.front_peak) if x is not r.front]
+        [multiple(x, 8) for x in (r.common, r.far, r.floor, r.peak, r.front_peak)]
     ),
     "if no gap was crossed, data and guard lie below the records, and all in front of the gap": lambda r: z3.Implies(
         z3.Not(r.has_crossed()),
@@ -153,3 +169,8 @@ PARTS = {
     "the output lies in the memory": lambda r: in_memory(r, r.output_offset, r.output_length),
     "the error begins in the memory": lambda r: z3.ULT(r.error, r.size),
 }
+
+
+def supposed(r):
+    """What may be supposed of the registers before a call."""
+    return [part(r) for part in PARTS.values()] + [slots(r)]

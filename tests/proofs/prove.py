@@ -11,7 +11,7 @@ import contract
 import sequences
 import wasm
 from cuts import Cuts
-from invariant import PARTS, REGISTERS, Registers
+from invariant import PARTS, REGISTERS, Registers, supposed
 from solver import SAT, UNSAT, Answers
 from symbolic import BITS, Run, State
 
@@ -78,7 +78,7 @@ class Proof:
         values = [z3.BitVec(name, BITS[kind]) for name, (kind, _) in REGISTERS.items()]
         pages = z3.BitVec("pages", 64)
         registers = Registers(values, pages)
-        assumed = [part(registers) for part in PARTS.values()]
+        assumed = supposed(registers)
         return registers, State((), [], values, run.fresh_memory(), pages, []), assumed
 
     def exports(self, names=None, loops=True):
@@ -113,7 +113,7 @@ class Proof:
             if cuts.is_summed_up(function):
                 cuts.prepare(function)
         for name in names:
-            cuts.prepare(self.module.function(name), lambda r: [part(r) for part in PARTS.values()])
+            cuts.prepare(self.module.function(name), supposed)
         cuts.settle()
         for body in cuts.bodies:
             start = body.start

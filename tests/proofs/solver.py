@@ -12,7 +12,7 @@ UNSAT, SAT, UNKNOWN = "unsat", "sat", "unknown"
 class Answers:
     """Counts and times what was asked. Files that have much code in common have many questions in common: each is asked once."""
 
-    def __init__(self, milliseconds=60_000):
+    def __init__(self, milliseconds=300_000):
         self.milliseconds, self.asked, self.slowest = milliseconds, 0, (0, None)
         self.known = set()  # questions, as hashes of their texts, that were answered with UNSAT
 

@@ -453,9 +453,11 @@ class Run:
         """A division by a number is a multiplication that comes out."""
         if not z3.is_bv_value(b) or operation[-1] == "s" or not b.as_long():
             return self.DIVIDE[operation](a, b)
-        quotient, rest = self.fresh("quotient", a.size()), self.fresh("rest", a.size())
-        most = ((1 << a.size()) - 1) // b.as_long()
-        self.fact(z3.And(a == quotient * b + rest, z3.ULT(rest, b), z3.ULE(quotient, most), z3.ULE(quotient * b, a)))
+        width, by = a.size(), b.as_long()
+        most = ((1 << width) - 1) // by
+        quotient = unsigned(self.fresh("quotient", most.bit_length()), width)
+        rest = unsigned(self.fresh("rest", max(1, (by - 1).bit_length())), width)
+        self.fact(z3.And(a == quotient * by + rest, z3.ULT(rest, by), z3.ULE(quotient, most), z3.ULE(quotient * by, a)))
         return quotient if operation == "div_u" else rest
 
     @staticmethod
