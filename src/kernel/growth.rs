@@ -83,7 +83,8 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn settle_growth(&mut self) {
         let asked = self.machine.growing().wrapping_sub(1);
         if self.known_end().wrapping_add(asked) == u64::from(self.machine.pages()) * PAGE {
-            self.machine.set_owned(self.machine.owned().wrapping_add(asked));
+            self.machine
+                .set_owned(self.machine.owned().wrapping_add(asked));
         }
         self.machine.set_growing(0);
     }
