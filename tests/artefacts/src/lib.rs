@@ -226,6 +226,11 @@ fn read(wasm: &[u8]) -> Result<Module, String> {
                         .read()
                         .map_err(|error| error.to_string())?;
                     let start = match start {
+                        // polywasm compares such a one as signed.
+                        Operator::I64Const { value } if value < 0 => {
+                            forbid("a global of 64 bits that starts below 0");
+                            value.to_string()
+                        }
                         Operator::RefNull { .. } => "null".to_owned(),
                         other => format!("{other:?}"),
                     };
