@@ -20,6 +20,8 @@ const LEAF_LOCALS: u32 = 100;
 pub(crate) struct SharedMemory {
     /// The global that holds the byte at which the plugin's part ends.
     pub base: u32,
+    /// The global that says whether a move of the kernel's part has begun and not ended.
+    pub moving: u32,
     /// The function that stands for `memory.grow`.
     pub grow: u32,
 }

@@ -12,8 +12,9 @@ use crate::{
 use std::{collections::BTreeMap, ops::Range};
 use wasm_encoder::{
     CodeSection, ConstExpr, CustomSection, DataCountSection, ElementSection, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, ImportSection, MemorySection, Module,
-    RawSection, StartSection, TableSection, TagSection, TypeSection, ValType, reencode::Reencode,
+    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    MemorySection, Module, RawSection, StartSection, TableSection, TagSection, TypeSection,
+    ValType, reencode::Reencode,
 };
 use wasmparser::{
     CustomSectionReader, Data, DataKind, FuncType, FuncValidatorAllocations, Import, KnownCustom,
@@ -52,6 +53,9 @@ const OTHER_EXPORTS: [&str; 2] = ["extism_context", "memory"];
 const BEGIN_: u32 = 0;
 const END_: u32 = 1;
 const GROW: u32 = 2;
+const RESET: u32 = 3;
+/// The kernel's export that the last of these stands for.
+const RESET_NAME: &str = "reset";
 /// The number of the data section.
 const DATA: u8 = wasm_encoder::SectionId::Data as u8;
 
@@ -351,6 +355,7 @@ impl<'a> Joined<'a> {
         let base = self.kernel.base?;
         Some(SharedMemory {
             base: self.places.globals + base,
+            moving: self.places.globals + self.kernel.globals.len() as u32,
             grow: self.glue + GROW,
         })
     }
@@ -404,7 +409,11 @@ impl<'a> Joined<'a> {
             self.globals.global(ty, &start);
         }
         for (name, &(kind, index)) in &self.kernel.exports {
-            let index = places.external_index(kind, index)?;
+            let index = match *name {
+                // The host's; a plugin that resets the kernel itself has nothing to hide from itself.
+                RESET_NAME if self.options.form == Form::OneMemory => self.glue + RESET,
+                _ => places.external_index(kind, index)?,
+            };
             self.exports
                 .export(&format!("{PREFIX}{name}"), places.export_kind(kind)?, index);
         }
@@ -413,50 +422,49 @@ impl<'a> Joined<'a> {
     }
 
     fn append_glue(&mut self, code: &mut CodeSection) {
-        let first_type = self.places.types + self.kernel.types.len() as u32;
-        let add = |this: &mut Self, code: &mut CodeSection, ty: u32, body: Function| {
-            this.functions.function(first_type + ty);
-            code.function(&body);
+        let (kernel, first) = (self.kernel, self.places.functions);
+        let (i32, i64) = (ValType::I32, ValType::I64);
+        let shared = self.shared();
+        let reset = match shared {
+            Some(_) => self.glue + RESET,
+            None => {
+                first
+                    + kernel
+                        .function(RESET_NAME)
+                        .expect("checked by Kernel::parse")
+            }
         };
-        self.types.ty().function([ValType::I64], [ValType::I64]);
-        self.types.ty().function([], [ValType::I64; 4]);
-        add(
-            self,
-            code,
-            BEGIN_,
-            glue::begin(self.kernel, self.places.functions),
-        );
-        add(
-            self,
-            code,
-            END_,
-            glue::end(self.kernel, self.places.functions),
-        );
-        self.exports
-            .export(BEGIN, ExportKind::Func, self.glue + BEGIN_);
-        self.exports.export(END, ExportKind::Func, self.glue + END_);
-        if let Some(shared) = self.shared() {
-            let most = self
-                .own_memories
-                .first()
-                .and_then(|memory| memory.maximum)
-                .unwrap_or(MOST_PAGES);
-            self.types.ty().function([ValType::I32], [ValType::I32]);
-            add(
-                self,
-                code,
-                GROW,
-                glue::grow(shared, most as u32, self.kernel.bulk_memory),
-            );
+        let mut functions = vec![
+            (vec![i64], vec![i64], glue::begin(kernel, first, reset)),
+            (vec![], vec![i64; 4], glue::end(kernel, first)),
+        ];
+        if let Some(shared) = shared {
+            let declared = self.own_memories.first().and_then(|memory| memory.maximum);
+            let most = declared.unwrap_or(MOST_PAGES) as u32;
+            let grow = glue::grow(shared, most, kernel.bulk_memory);
+            functions.push((vec![i32], vec![i32], grow));
+            functions.push((vec![], vec![], glue::reset(kernel, first, shared)));
+            let ty = GlobalType {
+                val_type: i32,
+                mutable: true,
+                shared: false,
+            };
+            self.globals.global(ty, &ConstExpr::i32_const(0));
+        }
+        let first_type = self.places.types + kernel.types.len() as u32;
+        for ((params, results, body), ty) in functions.into_iter().zip(first_type..) {
+            self.types.ty().function(params, results);
+            self.functions.function(ty);
+            code.function(&body);
+        }
+        for (name, at) in [(BEGIN, BEGIN_), (END, END_)] {
+            self.exports.export(name, ExportKind::Func, self.glue + at);
         }
     }
 
-    /// The names of the functions that the plugin hasn't.
+    /// The names of the functions that the plugin hasn't, as far as they are exported.
     fn added_names(&self) -> Vec<(u32, String)> {
         let mut names: BTreeMap<u32, String> = BTreeMap::new();
-        for index in 0..self.kernel.functions.len() as u32 {
-            names.insert(self.places.functions + index, format!("{PREFIX}#{index}"));
-        }
         for name in self.kernel.exports.keys() {
             if let Some(index) = self.kernel.function(name) {
                 names.insert(self.places.functions + index, format!("{PREFIX}{name}"));
@@ -466,6 +474,7 @@ impl<'a> Joined<'a> {
         names.insert(self.glue + END_, END.to_owned());
         if let Some(shared) = self.shared() {
             names.insert(shared.grow, format!("{PREFIX}memory.grow"));
+            names.insert(self.glue + RESET, format!("{PREFIX}reset"));
         }
         names.into_iter().collect()
     }

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::Instant,
 };
 
 /// Makes an Extism plugin and the kernel one WebAssembly module.
@@ -66,7 +67,9 @@ fn run(arguments: &Arguments) -> Result<String, String> {
     } else if arguments.mvp {
         options.kernel = KERNEL_ONE_MEMORY_MVP;
     }
+    let start = Instant::now();
     let linked = link(&plugin, &options).map_err(|error| say(&arguments.plugin, &error))?;
+    let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
     for warning in &linked.warnings {
         eprintln!("extism-kernel-linker: warning: {warning}");
     }
@@ -83,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<String, String> {
     }
     let growth = size as i64 - plugin.len() as i64;
     Ok(format!(
-        "{}: {size} bytes, {growth:+} ({:+.1} %); the kernel's code in place of {} calls{optimized}",
+        "{}: {size} bytes, {growth:+} ({:+.1} %); the kernel's code in place of {} calls; linked in {milliseconds:.1} ms{optimized}",
         output.display(),
         growth as f64 / plugin.len() as f64 * 100.0,
         linked.inlined,
