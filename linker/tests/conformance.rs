@@ -185,7 +185,9 @@ fn the_kernel_of_a_linked_module_passes_all_cases() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/conformance.json");
     let json = std::fs::read(file).unwrap();
     for way in LINKED {
-        for pages in [None, Some(3)] {
+        // In two memories the limit is for each, and the kernel's is at least a page.
+        let most = if matches!(way, Way::One(..)) { 3 } else { 1 };
+        for pages in [None, Some(most)] {
             let module = Module::new(engine(), way.module(&plugin(pages))).unwrap();
             let linked = Linked {
                 module,

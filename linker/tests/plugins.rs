@@ -292,7 +292,10 @@ fn a_plugin_that_writes_over_the_kernels_memory_harms_but_itself() {
         let mut host = Host::new(&plugin, way, &[]).unwrap();
         for seed in 0..200u64 {
             // Not inside of the memory, or not a number of bytes that was asked for: both would fail in the host.
-            let outcome = host.call("attack", &seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            let outcome = host.call(
+                "attack",
+                &seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes(),
+            );
             assert!(
                 !matches!(&outcome, Err(error) if error.contains("OutOfFuel")),
                 "{way:?}, {seed}: {outcome:?}"

@@ -4,7 +4,7 @@ mod common;
 
 use arbitrary::Unstructured;
 use common::{Kernel, LINKED, Way, engine, why};
-use extism_kernel_linker::PREFIX;
+use extism_kernel_linker::{Form, Options, PREFIX, link};
 use proptest::{prelude::*, test_runner::Config as Cases};
 use std::fmt::Write;
 use wasm_smith::{Config, Module};
@@ -303,6 +303,47 @@ fn compare(wasm: &[u8], ways: &[Way], seeds: &[u64]) -> Result<usize, TestCaseEr
         run(instantiate(wasm, way), Some(&log), way)?;
     }
     Ok(calls)
+}
+
+/// The modules that are compared do something: most of them are instantiated and called, and many change what the kernel has.
+#[test]
+fn generated_modules_use_the_kernel() {
+    let mut random = 1u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let (mut made, mut called, mut inlined, mut touched) = (0, 0, 0, 0);
+    for round in 0..60 {
+        let bytes: Vec<u8> = (0..4000).map(|_| next() as u8).collect();
+        let Ok(wasm) = module(&bytes, round % 2 == 0) else {
+            continue;
+        };
+        made += 1;
+        inlined += link(&wasm, &Options::new(Form::TwoMemories))
+            .unwrap()
+            .inlined;
+        let Ok(mut running) = instantiate(&wasm, Way::Usual) else {
+            continue;
+        };
+        let before = running.state(&[]);
+        let functions: Vec<Func> = {
+            let exports = running.instance.exports(&mut running.store);
+            exports.filter_map(|export| export.into_func()).collect()
+        };
+        for function in functions {
+            called += 1;
+            running.call(function, next() % 70_000);
+        }
+        touched += u32::from(running.state(&[]) != before);
+    }
+    println!("{made} modules, {called} calls, {inlined} inlined, {touched} used the kernel");
+    assert!(
+        made >= 50 && called >= 100 && inlined >= 50 && touched >= 20,
+        "{made} {called} {inlined} {touched}"
+    );
 }
 
 fn is_two(way: &Way) -> bool {

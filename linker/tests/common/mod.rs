@@ -5,8 +5,8 @@
 use extism_kernel_linker::{BASE, BEGIN, END, Form, KERNEL_ONE_MEMORY_MVP, Options, PREFIX, link};
 use std::{collections::BTreeMap, sync::OnceLock};
 use wasmtime::{
-    AsContextMut, Caller, Config, Engine, Extern, Func, Global, Instance,
-    Linker, Memory, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
+    AsContextMut, Caller, Config, Engine, Extern, Func, Global, Instance, Linker, Memory, Module,
+    Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
 };
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, p1};
