@@ -6,7 +6,9 @@
 use cpu_time::ThreadTime;
 use std::{env, fs, hint::black_box};
 
+#[cfg(feature = "wasmi")]
 mod with_wasmi;
+#[cfg(feature = "wasmtime")]
 mod with_wasmtime;
 
 /// A plugin in a host.
@@ -35,8 +37,11 @@ fn main() {
             let (name, file) = file.split_once('=').expect("NAME=FILE");
             let module = fs::read(file).expect("a file");
             let plugin: Box<dyn Plugin> = match engine.as_str() {
+                #[cfg(feature = "wasmtime")]
                 "wasmtime" => with_wasmtime::open(&module, &plugin, false),
+                #[cfg(feature = "wasmtime")]
                 "wasmtime-inlining" => with_wasmtime::open(&module, &plugin, true),
+                #[cfg(feature = "wasmi")]
                 "wasmi" => with_wasmi::open(&module, &plugin),
                 other => panic!("no engine {other}"),
             };
