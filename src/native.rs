@@ -38,6 +38,10 @@ impl NativeMachine {
             .expect("a slice of N bytes")
     }
 
+    /// Nobody counts.
+    #[inline]
+    fn before_write(&self) {}
+
     fn put(&mut self, address: u32, bytes: &[u8]) {
         self.memory[address as usize..][..bytes.len()].copy_from_slice(bytes);
     }
@@ -63,7 +67,9 @@ impl Machine for NativeMachine {
         self.put(address + field, &value.to_le_bytes());
     }
     fn zero(&mut self, start: u32, end: u32) {
-        self.memory[start as usize..end as usize].fill(0);
+        // 2^32 is the end of the largest memory, and wraps to 0.
+        let length = end.wrapping_sub(start) as usize;
+        self.memory[start as usize..][..length].fill(0);
     }
     fn pages(&self) -> u32 {
         (self.memory.len() / PAGE) as u32
@@ -76,5 +82,5 @@ impl Machine for NativeMachine {
         self.memory.resize(wanted as usize * PAGE, 0);
         true
     }
-    registers_in!(registers);
+    registers_in!(registers, before_write);
 }

@@ -56,6 +56,14 @@ unsafe extern "C" {
     fn fill(address: u32, length: u32);
 }
 
+#[cfg(not(target_feature = "bulk-memory"))]
+#[link(wasm_import_module = "registers")]
+unsafe extern "C" {
+    /// One store of eight zero bytes.
+    #[link_name = "__clear"]
+    fn clear(address: u32);
+}
+
 struct Wasm;
 
 impl Machine for Wasm {
@@ -87,17 +95,17 @@ impl Machine for Wasm {
     #[inline(always)]
     fn zero(&mut self, start: u32, end: u32) {
         // SAFETY: as for `load!`.
-        unsafe { fill(base().wrapping_add(start), end - start) }
+        unsafe { fill(base().wrapping_add(start), end.wrapping_sub(start)) }
     }
     #[cfg(not(target_feature = "bulk-memory"))]
     #[inline(never)]
-    fn zero(&mut self, mut start: u32, end: u32) {
-        // Both ends are multiples of 8, or the last bytes belong to the heap and are fresh. Volatile, or the compiler puts its own memset,
-        // ten times the size, in place of the loop.
-        while start < end {
-            // SAFETY: as for `load!`, and aligned.
-            unsafe { (base().wrapping_add(start) as usize as *mut u64).write_volatile(0) }
-            start += 8;
+    fn zero(&mut self, mut start: u32, mut end: u32) {
+        // A start is a multiple of 8, and what is cleared behind an end that is none is fresh, or zero already.
+        end = end.wrapping_add(7) & !7;
+        while start != end {
+            // SAFETY: as for `load!`.
+            unsafe { clear(base().wrapping_add(start)) }
+            start = start.wrapping_add(8);
         }
     }
     #[inline(always)]

@@ -177,7 +177,7 @@ fn no_handle_at_the_floor_leads_into_the_middle_of_a_record() {
             records.any(|record| record[field..][..4] == (floor as u32).to_le_bytes())
         };
         // As `previous`, so that there is something to find.
-        assert!(lowest_is_named(kernel, 8));
+        assert!(lowest_is_named(kernel, 16));
         let before = kernel.bookkeeping();
         for handle in floor - 32..=floor + 48 {
             for hint in (floor..PAGE).step_by(8) {
@@ -261,6 +261,10 @@ fn old_links_make_no_block() {
         for word in [8, 16] {
             kernel.store_u64(b_record - 8, a_record + word);
             assert_eq!(kernel.length(b_record), 0);
+            // The word behind an old link may be 0, so a length of 0 alone says nothing.
+            let before = kernel.bookkeeping();
+            kernel.free(b_record);
+            assert!(before == kernel.bookkeeping());
         }
     }
     on_all!(check);
@@ -305,7 +309,7 @@ fn no_word_of_the_records_makes_a_block() {
                     }
                 }
                 _ => {
-                    let top = u64::from(kernel.registers().top);
+                    let top = u64::from(kernel.registers().peak) + 24;
                     for record in (kernel.floor()..top).step_by(8) {
                         let word = &kernel.memory()[record as usize..][..4];
                         let handle = u64::from(u32::from_le_bytes(word.try_into().unwrap()));
@@ -478,6 +482,108 @@ fn scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there() {
     }
 }
 
+/// After a host's one-word scribble version 0.1.0 itself wrote where no reset zeroes: a hint into fresh space, and an unaligned record
+/// up to 22 bytes behind the others. So here nothing is zeroed by the test but what the host wrote.
+#[test]
+fn what_the_kernel_writes_after_a_scribble_is_zeroed() {
+    let settled = &mut native();
+    let blocks = settle(settled);
+    settled.set_limit(2);
+    let floor = settled.floor();
+    let mut random = Random(11);
+    for address in (8..settled.base())
+        .step_by(4)
+        .chain((floor..PAGE).step_by(4))
+    {
+        let lies = [
+            floor + 24 * random.below(60),
+            floor + 4 * random.below(300),
+            PAGE - 48 - random.below(24),
+            settled.frontier() + random.below(400),
+            blocks[random.below(blocks.len() as u64) as usize] + random.below(3),
+            random.below(64),
+        ];
+        for lie in lies {
+            let kernel = &mut settled.clone();
+            kernel.memory_mut()[address as usize..][..4]
+                .copy_from_slice(&(lie as u32).to_le_bytes());
+            for call in [
+                Call::Free(blocks[4]),
+                Call::Alloc(100),
+                Call::Free(blocks[16]),
+                Call::Alloc(16),
+                Call::Alloc(65_000),
+                Call::Free(blocks[10]),
+                Call::Alloc(700),
+            ] {
+                let (result, _) = kernel.attempt(call, NATIVE_BUDGET);
+                assert!(result.is_some(), "{call:?} with {lie} at {address}");
+            }
+            kernel.reset();
+            kernel.check_zero(&[]);
+        }
+    }
+}
+
+/// In version 0.1.0 the ages of free regions came round after 2^31 of them, 94 seconds of a plugin's time, and blocks then overlapped.
+/// Now nothing counts: a plugin that does the same for ever comes back to the same registers.
+#[test]
+fn nothing_counts_up() {
+    fn check(kernel: &mut dyn Subject, turns: u64) {
+        let blocks = settle(kernel);
+        kernel.set_limit(kernel.pages());
+        let mut seen: Vec<extism_kernel::machine::Registers> = Vec::new();
+        let mut handles = blocks.clone();
+        for turn in 0..turns {
+            let i = (turn * 7 % handles.len() as u64) as usize;
+            kernel.free(handles[i]);
+            handles[i] = kernel.alloc(8 + turn * 31 % 40);
+            if handles[i] == 0 {
+                handles[i] = kernel.alloc(8);
+            }
+            if turn > turns / 2 {
+                seen.push(kernel.registers().clone());
+            }
+        }
+        let most = |of: fn(&extism_kernel::machine::Registers) -> u64| {
+            let half = seen.len() / 2;
+            let most = |some: &[_]| some.iter().map(of).max();
+            (most(&seen[..half]), most(&seen[half..]))
+        };
+        for (early, late) in [
+            most(|r| r.common),
+            most(|r| r.far),
+            most(|r| r.dirty),
+            most(|r| r.reserve),
+            most(|r| r.owned),
+            most(|r| r.growing),
+        ] {
+            assert_eq!(early, late);
+        }
+        assert!(seen.iter().all(|r| r.patience <= 64));
+    }
+    check(&mut native(), 20_000);
+    // Also from where the one register that counts is at its ends.
+    for patience in 0..=64 {
+        let kernel = &mut native();
+        let blocks: Vec<_> = (0..200).map(|_| kernel.alloc(24)).collect();
+        for block in blocks.iter().step_by(2).take(64 - patience) {
+            kernel.free(*block);
+        }
+        assert_eq!(kernel.registers().patience, patience as u32);
+        for block in blocks.iter().skip(1).step_by(2) {
+            kernel.free(*block);
+            assert!(kernel.registers().patience <= 64);
+        }
+        kernel.use_up(100);
+        for _ in 0..200 {
+            kernel.alloc(24);
+        }
+        kernel.reset();
+        kernel.check_as_new(&[]);
+    }
+}
+
 /// A reset where nothing was used zeroes only the words that lead to free blocks: of those none may be left.
 #[test]
 fn a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory() {
@@ -504,48 +610,57 @@ fn a_reset_of_nothing_forgets_what_a_host_wrote_over_the_low_memory() {
 }
 
 /// A review found words, laid across each other, that let a block wait again as often as it was filed: `alloc` would have
-/// ended after 2^31 turns. It ends after as many as there are records.
+/// ended after 2^31 turns. Whatever leads in a circle, lists, trees, and those that wait, it ends soon.
 #[test]
-fn a_ring_without_an_end_ends() {
-    fn check(kernel: &mut dyn Subject, budget: u64) {
-        // The clock moves once, and records lie between 16 and 32 MiB.
-        let first = kernel.alloc(65_000 - 1200);
-        kernel.use_up(100);
-        kernel.free(first);
-        assert_eq!(kernel.alloc(60_000), first);
-        assert_ne!(kernel.alloc(17 << 20), 0);
-        kernel.use_up(1000);
+fn links_in_circles_end() {
+    fn check(kernel: &mut dyn Subject, seed: u64, budget: u64) {
+        let mut random = Random(seed);
+        let blocks = settle(kernel);
+        kernel.set_limit(3);
+        let base = kernel.base() as usize;
         let floor = kernel.floor() as u32;
-        let [waiting, next, last] = [200, 400, 450].map(|distance| floor + distance);
-        assert_eq!(waiting >> 24, 1);
-        // The last byte of its link to `waiting` is the state of that.
-        let filed = waiting - 23;
-        for (address, word) in [
-            (waiting, 0x0010_0001),
-            (waiting + 8, 0),
-            (waiting + 12, next),
-            (waiting + 16, waiting),
-            (waiting + 20, 0),
-            (next, 0x0010_0048 | 4),
-            (filed, 0x0020_0003),
-            (filed + 12, last),
-            (filed + 16, 0),
-            (filed + 20, waiting),
-            (last, 0x0020_0088 | 4),
-            (16, waiting),
-            (20, 0),
-            (24, waiting),
-            (28, filed),
-        ] {
-            kernel.memory_mut()[address as usize..][..4].copy_from_slice(&word.to_le_bytes());
+        let count = (PAGE as u32 - 40 - floor) / 24;
+        for _ in 0..4 {
+            // All links lead to a handful of records, and all roots too.
+            let few: Vec<u32> = (0..3)
+                .map(|_| floor + 24 * random.below(count.into()) as u32)
+                .collect();
+            let memory = kernel.memory_mut();
+            for cell in memory[8..base].chunks_exact_mut(4) {
+                cell.copy_from_slice(&random.pick(&few).to_le_bytes());
+            }
+            for record in 0..count {
+                let at = (floor + 24 * record) as usize;
+                for field in [8, 12, 16, 20] {
+                    memory[at + field..][..4].copy_from_slice(&random.pick(&few).to_le_bytes());
+                }
+            }
+            for call in [
+                Call::Alloc(8),
+                Call::Free(blocks[3]),
+                Call::Alloc(3000),
+                Call::Free(blocks[7]),
+                Call::Alloc(300),
+                Call::Alloc(60_000),
+                Call::Alloc(100),
+            ] {
+                let (answer, cost) = kernel.attempt(call, budget);
+                assert!(
+                    answer.is_some(),
+                    "{call:?} not done after {cost}, seed {seed}"
+                );
+            }
         }
-        let (answer, cost) = kernel.attempt(Call::Alloc(70_000), budget);
-        assert!(answer.is_some(), "not done after {cost}");
+        kernel.memory_mut().fill(0);
+        kernel.reset();
+        kernel.check_as_new(&[]);
     }
-    check(&mut native(), 10 * NATIVE_BUDGET);
+    for seed in 1..200 {
+        check(&mut native(), seed, NATIVE_BUDGET);
+    }
     #[cfg(not(native_only))]
     for module in shipped() {
-        check(&mut Lockstep::new(module), 10 * FUEL);
+        (1..20).for_each(|seed| check(&mut Lockstep::new(module), seed, FUEL));
     }
 }
 
@@ -590,32 +705,45 @@ fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
     }
 }
 
+/// In version 0.1.0 one `alloc` merged all blocks that had been freed since the last: with a million of them 872 ms.
 #[test]
 fn no_call_costs_more_where_there_are_many_blocks() {
+    // Reads, writes and registers, of which no call but growth and reset takes more.
+    const MOST: u64 = 20_000;
     let kernel = &mut native();
-    let cost = |kernel: &mut dyn Subject, call| kernel.attempt(call, model::ENDLESS).1;
+    let mut most = [0; 3];
+    let mut cost = |kernel: &mut dyn Subject, call| {
+        let cost = kernel.attempt(call, model::ENDLESS).1;
+        let kind = match call {
+            Call::Alloc(_) => 0,
+            Call::Free(_) => 1,
+            _ => 2,
+        };
+        most[kind] = cost.max(most[kind]);
+    };
     // 30,000 regions that can't merge, of sizes that lie close together.
     let blocks: Vec<_> = (0..30_000)
         .map(|i| (kernel.alloc(8 + i % 64 * 8), kernel.alloc(8)))
         .collect();
     kernel.use_up(3000);
-    for (block, neighbour) in blocks {
-        assert!(cost(kernel, Call::Length(neighbour)) < 8);
-        assert!(cost(kernel, Call::Length(neighbour + 8)) < 8);
-        assert!(cost(kernel, Call::Free(block)) < 16);
+    for &(block, neighbour) in &blocks {
+        cost(kernel, Call::Length(neighbour));
+        cost(kernel, Call::Length(neighbour + 8));
+        cost(kernel, Call::Free(block));
     }
-    // Filing is a debt of the frees: once for each of them.
-    let pages = kernel.pages();
-    kernel.set_limit(pages);
-    let filing = cost(kernel, Call::Alloc(60_000));
-    assert!(filing < 30_000 * 400, "{filing}");
-    let mut most = 0;
+    kernel.set_limit(kernel.pages());
     for i in 0..10_000 {
-        most = most.max(cost(kernel, Call::Alloc(1 + i * 37 % 512)));
-        most = most.max(cost(kernel, Call::Alloc(60_000)));
+        cost(kernel, Call::Alloc(1 + i * 37 % 512));
+        cost(kernel, Call::Alloc(60_000));
     }
-    println!("at most {most} operations");
-    assert!(most < 2000, "{most}");
+    // And then all merge.
+    for &(block, neighbour) in &blocks {
+        cost(kernel, Call::Free(neighbour));
+        cost(kernel, Call::Free(block));
+    }
+    cost(kernel, Call::Alloc(1 << 31));
+    println!("at most {most:?} operations for alloc, free and length");
+    assert!(most[0] < MOST && most[1] < 1000 && most[2] < 16, "{most:?}");
 }
 
 #[test]
@@ -772,6 +900,80 @@ fn native_calls_may_be_stopped_at_any_operation() {
             assert!(points > expected, "{points}");
         }
     }
+}
+
+/// In version 0.1.0 a call that was stopped while it crossed a gap, and made again without a reset, zeroed all of somebody else's
+/// page; stopped between two writes of registers, growth was lost, or `reset` trapped. Stopped twice anywhere, with a reset between
+/// or without, no call traps, no page of somebody else's is touched, and a reset makes all as new.
+#[test]
+fn native_calls_may_be_stopped_twice() {
+    fn calls(kernel: &mut dyn Subject, budget: u64) -> bool {
+        let mut left = budget;
+        // Within the page, growth, what was freed, a region that is cut, and growth again.
+        let [first, large] = [256, 256 + 30_008];
+        let calls = [
+            Call::Alloc(30_000),
+            Call::Alloc(34_000),
+            Call::Free(first),
+            Call::Alloc(70_000),
+            Call::Free(large),
+            Call::Alloc(900),
+            Call::Alloc(140_000),
+        ];
+        calls.into_iter().any(|call| {
+            let (result, cost) = kernel.attempt(call, left);
+            left -= cost.min(left);
+            result.is_none()
+        })
+    }
+    let mut pairs = 0;
+    for (with_gap, with_reset) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut first = 0;
+        loop {
+            let once = &mut native();
+            let foreign = if with_gap {
+                vec![once.grow_by_somebody_else(1)]
+            } else {
+                vec![]
+            };
+            if !calls(once, first) {
+                break;
+            }
+            if with_reset {
+                once.reset();
+            }
+            // Every place near the beginning, then some.
+            let mut second = 0;
+            loop {
+                let twice = &mut once.clone();
+                let stopped = calls(twice, second);
+                check_untouched(twice, &foreign);
+                let bytes = twice.memory().len() as u64;
+                twice.error_set(0);
+                twice.reset();
+                twice.check_as_new(&foreign);
+                check_untouched(twice, &foreign);
+                // No growth is lost: all of the memory can be had again, less what lies in front of a gap.
+                let most = bytes - if with_gap { 2 * PAGE } else { 0 };
+                if most > 0 {
+                    let handle = twice.alloc(most - 1100);
+                    assert_ne!(handle, 0, "stopped after {first} and {second}");
+                    assert!(
+                        twice.memory().len() as u64 == bytes,
+                        "stopped after {first} and {second}"
+                    );
+                }
+                pairs += 1;
+                if !stopped {
+                    break;
+                }
+                second += 1 + second / 16;
+            }
+            first += 1;
+        }
+    }
+    println!("{pairs} pairs of places");
+    assert!(pairs > 10_000);
 }
 
 /// Where growth comes first, nothing but the growth itself tells the reset that something was done: it must set aright

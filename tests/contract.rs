@@ -1,9 +1,9 @@
-//! The contract's promises one by one, with its own numbers, on the native core and on both shipped modules.
+//! The contract's promises one by one, with its own numbers, on the native core and on all shipped modules.
 
 mod model;
 
 use extism_kernel::{Kernel, NativeMachine, machine::Machine};
-use model::{Call, EDGES, PAGE, Subject, aged, native, on_all};
+use model::{Call, EDGES, PAGE, Subject, native, on_all};
 
 /// The largest block that the first page has room for.
 fn largest() -> u64 {
@@ -138,7 +138,7 @@ fn growth_across_a_gap_is_for_exactly_the_pages_that_are_needed() {
         assert!(behind >= 4 * PAGE);
         // What was fresh in front of the gap is a free region now, from behind a hint up to the gap.
         let in_front = first + 30_000 + 8;
-        let room = kernel.gap().start - in_front;
+        let room = kernel.front() - in_front;
         kernel.set_growth_traps(false);
         assert_eq!(kernel.alloc(room + 1), 0);
         kernel.free(behind);
@@ -227,79 +227,120 @@ fn fresh_space_comes_before_freed_blocks() {
     });
 }
 
+/// A break of `fits_behind_gap` was caught by no test: behind a gap freed blocks came first.
 #[test]
-fn the_longest_freed_of_those_that_fit_comes_first() {
-    on_all!(check_order);
-    // Also where an age has one bit more than all before it, up to the last bit there is.
-    for bit in [6, 15, 16, 17, 30, 31] {
-        check_order(&mut aged((1 << bit) - 40));
-    }
+fn behind_a_gap_fresh_space_comes_before_freed_blocks() {
+    on_all!(|kernel: &mut dyn Subject| {
+        kernel.alloc(64_000);
+        kernel.grow_by_somebody_else(1);
+        let behind = kernel.alloc(20_000);
+        assert!(behind > 2 * PAGE);
+        kernel.free(behind);
+        assert!(kernel.alloc(20_000) > behind);
+    });
 }
 
-fn check_order(kernel: &mut dyn Subject) {
-    // Neighbours stay live, so nothing merges.
-    let pairs: Vec<_> = (0..40)
-        .map(|i| (kernel.alloc(8 + i % 3 * 40), kernel.alloc(8)))
+/// Blocks with live neighbours, so that nothing merges, in a memory that is used up.
+fn separate_blocks(kernel: &mut dyn Subject, sizes: impl Iterator<Item = u64>) -> Vec<u64> {
+    let blocks = sizes
+        .map(|n| (kernel.alloc(n), kernel.alloc(8)).0)
         .collect();
     kernel.use_up(4096);
-    let order = (0..40).map(|i| i * 7 % 40).collect::<Vec<_>>();
-    for &i in &order {
-        kernel.free(pairs[i].0);
-    }
-    // Once searched for in vain, all of them are filed.
-    kernel.set_limit(1);
-    assert_eq!(kernel.alloc(30_000), 0);
-    for fitting in [2, 1, 0] {
-        let expected = order
-            .iter()
-            .filter(|&&i| i % 3 == fitting)
-            .map(|&i| pairs[i].0);
-        for handle in expected {
-            assert_eq!(kernel.alloc(8 + fitting as u64 * 40), handle);
-        }
-    }
+    kernel.set_limit(kernel.pages());
+    blocks
 }
 
 #[test]
-fn what_is_left_of_a_region_keeps_its_age() {
-    // A bug of an early version: a region from which a block was cut sank in the tree off the path of its age, and was
-    // lost to the search, so that `alloc` failed although it fitted.
+fn blocks_that_wait_come_back_in_the_order_of_their_frees() {
     on_all!(|kernel: &mut dyn Subject| {
-        for round in 0..8u64 {
+        let blocks = separate_blocks(kernel, (0..40).map(|i| 8 + i % 3 * 40));
+        let order: Vec<_> = (0..40).map(|i| i * 7 % 40).collect();
+        for &i in &order {
+            kernel.free(blocks[i]);
+        }
+        // The longest-freed that fits; those before it are too small, and filed.
+        for &i in order.iter().filter(|&&i| i % 3 == 2) {
+            assert_eq!(kernel.alloc(88), blocks[i]);
+        }
+        // Now all are filed.
+        for i in (0..40).filter(|i| i % 3 != 2) {
+            let handle = kernel.alloc(8 + i % 3 * 40);
+            assert!(blocks.contains(&handle));
+        }
+    });
+}
+
+#[test]
+fn filed_regions_come_before_blocks_that_wait() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let blocks = separate_blocks(kernel, [200, 100, 100, 3000].into_iter());
+        kernel.free(blocks[0]);
+        kernel.free(blocks[3]);
+        // Searched for in vain, so that they are filed.
+        assert_eq!(kernel.alloc(30_000), 0);
+        // Of exactly the size one waits, and another somewhat larger is filed.
+        kernel.free(blocks[1]);
+        kernel.free(blocks[2]);
+        assert_eq!(kernel.alloc(100), blocks[0]);
+        // What is left of that, 92 bytes, is too small; what is filed and larger comes first.
+        assert_eq!(kernel.alloc(100), blocks[3]);
+    });
+}
+
+/// The filed region that is handed out, or from whose front a block is cut, is one of the smallest that fit: so also where
+/// regions have come and gone, in lists and in trees.
+#[test]
+fn of_filed_regions_the_smallest_that_fits_is_taken() {
+    on_all!(|kernel: &mut dyn Subject| {
+        for (round, unit) in (0u64..12).zip([8, 8, 24, 40, 104, 8, 8, 24, 40, 104, 200, 72]) {
             kernel.reset();
-            // Neighbours stay live, so nothing merges.
-            let size = |i: u64| 8 * (1 + (i * 37 + round * 13) % 101);
-            let blocks: Vec<_> = (0..60)
-                .map(|i| (kernel.alloc(size(i)), kernel.alloc(8)).0)
-                .collect();
-            kernel.use_up(4096);
-            // Free regions as (handle, bytes), the longest-freed first.
-            let mut regions: Vec<_> = (0..60)
-                .map(|i| (i * 17 + round) % 60)
-                .map(|i| (blocks[i as usize], size(i)))
-                .collect();
-            for &(handle, _) in &regions {
+            kernel.set_limit(65536);
+            let size = |i: u64| unit * (1 + (i * 37 + round * 13) % 101);
+            let blocks = separate_blocks(kernel, (0..60).map(size));
+            for &handle in &blocks {
                 kernel.free(handle);
             }
-            // Searched for in vain, so that all are filed.
-            kernel.set_limit(kernel.pages());
-            assert_eq!(kernel.alloc(60_000), 0);
+            // Filed, each by itself, as (handle, bytes).
+            assert_eq!(kernel.alloc(1 << 30), 0);
+            let mut regions: Vec<_> = (0..60).map(|i| (blocks[i], size(i as u64))).collect();
             // No more than there are spare records to cut regions with.
-            for i in 0..30 {
-                let n = 8 * (1 + (i * 29 + round * 7) % 61);
-                let Some(first) = regions.iter().position(|&(_, bytes)| bytes >= n) else {
-                    assert_eq!(kernel.alloc(n), 0);
+            for i in 0..20 {
+                let n = unit * (1 + (i * 29 + round * 7) % 61);
+                let fitting = regions.iter().filter(|region| region.1 >= n);
+                let smallest = fitting.map(|region| region.1).min();
+                let handle = kernel.alloc(n);
+                let Some(bytes) = smallest else {
+                    assert_eq!(handle, 0, "alloc({n}), round {round}");
                     continue;
                 };
-                let (handle, bytes) = regions[first];
-                assert_eq!(kernel.alloc(n), handle, "alloc({n}), round {round}");
+                let taken = regions.iter().position(|&region| region == (handle, bytes));
+                let taken =
+                    taken.unwrap_or_else(|| panic!("alloc({n}) is {handle}, round {round}"));
                 if bytes - n < 16 {
-                    regions.remove(first);
+                    regions.remove(taken);
                 } else {
-                    regions[first] = (handle + n + 8, bytes - n - 8);
+                    regions[taken] = (handle + n + 8, bytes - n - 8);
                 }
             }
         }
+    });
+}
+
+/// Version 0.1.0 counted what was fresh in front of a gap as freed last, so the block that really was came back while never-used
+/// space fitted.
+#[test]
+fn what_is_fresh_in_front_of_a_gap_comes_before_freed_blocks() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let before = kernel.alloc(2000);
+        kernel.alloc(8);
+        kernel.grow_by_somebody_else(1);
+        kernel.set_limit(4);
+        let behind = (0..2 * PAGE / 8).rev().map(|n| kernel.alloc(8 * n));
+        let behind = behind.into_iter().find(|&handle| handle != 0);
+        assert!(behind.is_some_and(|handle| handle > 2 * PAGE));
+        kernel.free(before);
+        let next = kernel.alloc(2000);
+        assert!(next != before && next < PAGE, "{next}");
     });
 }
 
@@ -474,7 +515,7 @@ fn records_leave_room_for_a_store_across_the_end_of_the_last_block() {
             kernel.free(region);
             // Cuts pieces off it until there is no room for another record, and then hands out the rest.
             while kernel.alloc(8) != 0 {
-                let end = kernel.registers().island + kernel.registers().span;
+                let end = kernel.frontier();
                 let before = kernel.bookkeeping();
                 kernel.store_u64(end - 1, u64::MAX);
                 assert!(before == kernel.bookkeeping());
@@ -484,7 +525,7 @@ fn records_leave_room_for_a_store_across_the_end_of_the_last_block() {
 }
 
 #[test]
-fn where_fresh_space_is_used_up_32_regions_can_be_cut() {
+fn where_fresh_space_is_used_up_23_regions_can_be_cut_without_a_page() {
     // In the first page, after growth, and behind pages of somebody else.
     for (pages, foreign) in [(1, 0), (2, 0), (2, 3)] {
         let filled = |n| {
@@ -502,12 +543,143 @@ fn where_fresh_space_is_used_up_32_regions_can_be_cut() {
             .find_map(|n| filled(8 * n))
             .expect("some block fits");
         kernel.free(region);
-        // Those after that take all that is left of it, and of what is in front of the gap.
-        let regions = if foreign == 0 { 1 } else { 2 };
-        for cut in 0..32 + regions {
+        // Two slots are kept for crossing a gap.
+        for cut in 0..21 {
             assert_ne!(kernel.alloc(8), 0, "cut {cut}, {pages} pages");
         }
     }
+}
+
+/// In version 0.1.0 a region went out whole to the smallest block when there was no room for a record of the rest: memory grew
+/// without bound although live data did not, 15.2 times as much for the results of 100 files, and for an adversary 90 times.
+#[test]
+fn bounded_live_data_takes_bounded_memory() {
+    // A freed MiB serves small blocks to its end.
+    on_all!(|kernel: &mut dyn Subject| {
+        let large = kernel.alloc(1 << 20);
+        kernel.alloc(1);
+        kernel.free(large);
+        let pages = kernel.pages();
+        let end = large + (1 << 20);
+        let mut inside = 0;
+        while inside < 9000 {
+            let handle = kernel.alloc(100);
+            inside += u64::from((large..end).contains(&handle));
+            if kernel.pages() > pages + 6 {
+                break;
+            }
+        }
+        // 112 bytes each, less what goes out of fresh space before.
+        assert!(
+            inside > 8500,
+            "{inside} of 9362 blocks, {} pages",
+            kernel.pages()
+        );
+    });
+    // 100 files of 1 MiB, one after another, of each of which 700 results of 64 bytes stay.
+    let kernel = &mut native();
+    let mut live = 0;
+    for _ in 0..100 {
+        let file = kernel.alloc(1 << 20);
+        for _ in 0..700 {
+            assert_ne!(kernel.alloc(64), 0);
+        }
+        live += 700 * 64;
+        kernel.free(file);
+    }
+    let ratio = kernel.memory_bytes() as f64 / f64::from(live + (1 << 20));
+    println!("{ratio:.2} times the live data");
+    assert!(ratio <= 2.0, "{ratio}");
+}
+
+/// A break that kept the register `reserve` as it is after a page for records was caught by no test.
+#[test]
+fn after_a_page_for_records_growth_brings_fresh_space_again() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let region = kernel.alloc(20_000);
+        kernel.use_up(4096);
+        kernel.free(region);
+        while kernel.pages() == 1 {
+            assert!((region..region + 20_000).contains(&kernel.alloc(8)));
+        }
+        let large = kernel.alloc(100_000);
+        assert!(kernel.floor() - kernel.frontier() > 1000);
+        assert!(kernel.alloc(8) > large);
+    });
+}
+
+/// A break that counted only fresh space as room for records was caught by no test.
+#[test]
+fn records_of_blocks_that_are_no_more_serve_again() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let region = kernel.alloc(20_000);
+        kernel.use_up(4096);
+        kernel.set_limit(1);
+        let mut most = 0;
+        for round in 0..4 {
+            kernel.free(region);
+            let cut = std::iter::repeat_with(|| kernel.alloc(8)).take_while(|&handle| handle != 0);
+            let cut: Vec<_> = cut.collect();
+            assert!(cut.len() >= most, "{} in round {round}", cut.len());
+            most = cut.len();
+            for handle in cut {
+                kernel.free(handle);
+            }
+            assert_eq!(kernel.alloc(20_000), region);
+        }
+    });
+}
+
+/// A break that kept no room for the two records that crossing a gap takes was caught by no test.
+#[test]
+fn where_regions_were_cut_to_the_last_record_a_gap_can_be_crossed() {
+    for more in [0, 8, 16] {
+        on_all!(|kernel: &mut dyn Subject| {
+            let region = kernel.alloc(20_000 + more);
+            let blocks = kernel.use_up(4096);
+            let blocks: Vec<_> = blocks.iter().map(|&h| (h, kernel.length(h))).collect();
+            for &(handle, n) in &blocks {
+                kernel.fill(handle, n, 5);
+            }
+            kernel.set_limit(1);
+            kernel.free(region);
+            while kernel.alloc(8) != 0 {}
+            kernel.set_limit(65536);
+            kernel.grow_by_somebody_else(1);
+            assert_ne!(kernel.alloc(70_000), 0);
+            for &(handle, n) in &blocks {
+                assert!(kernel.length(handle) == n && kernel.is_filled(handle, n, 5));
+            }
+        });
+    }
+}
+
+/// Pages for records are no pages for blocks, and where growth is refused, or traps, the rest of a region is handed out whole.
+#[test]
+fn where_no_page_can_be_had_for_a_record_a_region_is_handed_out_whole() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let region = kernel.alloc(20_000);
+        kernel.use_up(4096);
+        let pages = kernel.pages();
+        kernel.set_limit(pages);
+        kernel.free(region);
+        let mut cut = Vec::new();
+        loop {
+            match kernel.alloc(8) {
+                0 => break,
+                handle => cut.push(handle),
+            }
+        }
+        assert!(
+            cut.iter()
+                .all(|&handle| (region..region + 20_000).contains(&handle))
+        );
+        assert!(cut.len() > 20, "{}", cut.len());
+        for handle in cut {
+            kernel.free(handle);
+        }
+        assert_eq!(kernel.alloc(20_000), region);
+    });
 }
 
 #[test]
@@ -582,27 +754,185 @@ fn freeing_the_input_frees_it_and_empties_it() {
 }
 
 #[test]
-fn output_and_error_are_pinned_until_others_are_set() {
+fn freeing_output_or_error_is_put_off_until_they_are_neither() {
     on_all!(|kernel: &mut dyn Subject| {
         let [output, error, next] = [kernel.alloc(20), kernel.alloc(30), kernel.alloc(40)];
         kernel.output_set(output, 10);
         kernel.error_set(error);
         kernel.free(output);
         kernel.free(error);
+        kernel.free(error);
         assert_eq!((kernel.length(output), kernel.length(error)), (20, 30));
         assert_eq!(kernel.named(), ((0, 0), (output, 10), error));
+        // What is refused sets nothing.
+        kernel.output_set(0, 0);
+        kernel.error_set(1);
+        assert_eq!((kernel.length(output), kernel.length(error)), (20, 30));
         kernel.output_set(next, 40);
+        assert_eq!((kernel.length(output), kernel.length(error)), (0, 30));
         kernel.error_set(0);
-        kernel.free(output);
-        kernel.free(error);
-        assert_eq!((kernel.length(output), kernel.length(error)), (0, 0));
-        // An emptied output is one still.
+        assert_eq!(kernel.length(error), 0);
+        // An emptied output is one still, an empty one elsewhere another.
         kernel.output_set(next, 0);
         kernel.free(next);
         assert_eq!(kernel.length(next), 40);
+        kernel.output_set(next + 8, 0);
+        assert_eq!(kernel.length(next), 0);
         kernel.reset();
         assert_eq!(kernel.named(), ((0, 0), (0, 0), 0));
     });
+}
+
+#[test]
+fn setting_output_or_error_again_takes_a_free_back() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let [one, two] = [kernel.alloc(20), kernel.alloc(30)];
+        kernel.output_set(one, 20);
+        kernel.free(one);
+        kernel.output_set(one, 5);
+        kernel.output_set(two, 30);
+        assert_eq!(kernel.length(one), 20);
+        kernel.error_set(one);
+        kernel.free(one);
+        kernel.error_set(one);
+        kernel.error_set(0);
+        assert_eq!(kernel.length(one), 20);
+        // What is both is released when it is neither.
+        kernel.error_set(two);
+        kernel.free(two);
+        kernel.output_set(one, 20);
+        assert_eq!(kernel.length(two), 30);
+        kernel.free(one);
+        kernel.error_set(one);
+        assert_eq!((kernel.length(one), kernel.length(two)), (20, 0));
+        kernel.output_set(two, 0);
+        kernel.error_set(0);
+        assert_eq!(
+            kernel.length(one),
+            20,
+            "setting it as error took the free back"
+        );
+    });
+}
+
+/// A break that freed the output when an error was set was caught by no test.
+#[test]
+fn setting_the_error_releases_no_output() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let [output, error] = [kernel.alloc(20), kernel.alloc(30)];
+        kernel.output_set(output, 20);
+        kernel.free(output);
+        for handle in [error, 0] {
+            kernel.error_set(handle);
+            assert_eq!(kernel.length(output), 20);
+        }
+        kernel.output_set(error, 30);
+        assert_eq!(kernel.length(output), 0);
+    });
+}
+
+/// A break that kept it was caught by no test: it freed the next plugin's block.
+#[test]
+fn reset_forgets_a_free_that_was_put_off() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let output = kernel.alloc(20);
+        kernel.output_set(output, 20);
+        kernel.free(output);
+        kernel.reset();
+        assert_eq!(kernel.alloc(20), output);
+        let other = kernel.alloc(30);
+        kernel.output_set(other, 30);
+        assert_eq!(kernel.length(output), 20);
+    });
+}
+
+/// A host that never resets frees what it has read: in version 0.1.0, which ignored that, it had 930 pages after 20,000 calls.
+#[test]
+fn a_host_that_frees_its_output_and_never_resets_stays_small() {
+    on_all!(|kernel: &mut dyn Subject| {
+        for _ in 0..3000 {
+            let output = kernel.alloc(3000);
+            kernel.output_set(output, 3000);
+            let error = kernel.alloc(100);
+            kernel.error_set(error);
+            kernel.free(output);
+            kernel.free(error);
+            kernel.error_set(0);
+        }
+        assert!(kernel.pages() <= 5, "{} pages", kernel.pages());
+    });
+}
+
+/// A review found that hosts don't look whether `alloc` failed, and copy their input to address 0: the next call could read it.
+#[test]
+fn what_a_host_copies_where_an_alloc_failed_is_zeroed() {
+    for gap in [false, true] {
+        on_all!(|kernel: &mut dyn Subject| {
+            let foreign = if gap {
+                kernel.grow_by_somebody_else(1)
+            } else {
+                0..0
+            };
+            let foreign = if gap {
+                std::slice::from_ref(&foreign)
+            } else {
+                &[]
+            };
+            for n in [
+                1,
+                7,
+                300,
+                60_000,
+                65_535,
+                70_000,
+                250_000,
+                (1 << 32) - 9,
+                (1 << 32) - 1,
+            ] {
+                kernel.set_limit(1);
+                let live = kernel.alloc(64_000);
+                assert_eq!(kernel.alloc(n.max(2000)), 0);
+                let end = kernel.memory().len().min(n.max(2000) as usize);
+                let mut at = 0;
+                for range in foreign.iter().cloned().chain(std::iter::once(end..end)) {
+                    kernel.memory_mut()[at..range.start.min(end)].fill(7);
+                    at = range.end.min(end);
+                }
+                kernel.length(live);
+                kernel.error_set(0);
+                kernel.reset();
+                assert!(kernel.memory()[..8] == [0; 8]);
+                kernel.check_zero(foreign);
+                check_untouched(kernel, foreign);
+                kernel.check_as_new(foreign);
+            }
+        });
+    }
+}
+
+/// A break that zeroed only as many bytes as the kernel owns was caught by no test: behind a gap there are more to zero.
+#[test]
+fn what_a_host_copies_behind_a_gap_where_an_alloc_failed_is_zeroed() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let foreign = kernel.grow_by_somebody_else(1);
+        kernel.set_limit(4);
+        assert!(kernel.alloc(70_000) > 2 * PAGE);
+        assert_eq!(kernel.alloc(250_000), 0);
+        let frontier = kernel.frontier() as usize;
+        kernel.memory_mut()[frontier..250_000].fill(7);
+        kernel.reset();
+        kernel.check_as_new(std::slice::from_ref(&foreign));
+    });
+}
+
+fn check_untouched(kernel: &dyn Subject, foreign: &[std::ops::Range<usize>]) {
+    for range in foreign {
+        assert!(
+            kernel.memory()[range.clone()]
+                .iter()
+                .all(|&byte| byte == 0xEE)
+        );
+    }
 }
 
 #[test]
@@ -883,9 +1213,8 @@ fn an_alloc_that_fails_changes_nothing_about_pages_of_somebody_else() {
         kernel.alloc(100);
         kernel.grow_by_host(1);
         kernel.set_limit(2);
-        let before = kernel.registers().clone();
         assert_eq!(kernel.alloc(70_000), 0);
-        assert_eq!(*kernel.registers(), before);
+        assert_ne!(kernel.alloc(100), 0);
         kernel.set_limit(65536);
         kernel.grow_by_host(1);
         assert!(kernel.alloc(70_000) >= 3 * PAGE);
@@ -919,8 +1248,8 @@ fn pages_of_somebody_else_are_never_used() {
                 assert_eq!(kernel.load_u64(offset as u64), 0);
                 assert_eq!(kernel.load_u8(offset as u64), 0);
             }
-            // As at the end of memory, the last 40 bytes are never used.
-            let all = foreign.start as u64 - 40 - first;
+            // There the records stayed.
+            let all = kernel.front() - first;
             kernel.output_set(first, all);
             assert_eq!(kernel.named().1, (first, all));
             for longer in [all + 1, all + 41, foreign.end as u64 + 8 - first] {

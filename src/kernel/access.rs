@@ -3,7 +3,8 @@
 //! Nothing is called from here: a call in a load or store, even one that is hardly ever made, costs each of them the check of the
 //! engine's stack (RATIONALE.md).
 
-use super::{BASE, Kernel};
+use super::Kernel;
+use super::layout::*;
 use crate::machine::Machine;
 
 impl<M: Machine> Kernel<M> {
@@ -48,15 +49,17 @@ impl<M: Machine> Kernel<M> {
     /// ends below frontier and guard, which is heap, and which `reset` zeroes.
     #[inline(always)]
     pub(super) fn is_common(&self, offset: u64) -> bool {
-        offset.wrapping_sub(self.machine.island()) < self.machine.span()
+        offset.wrapping_sub(BASE) < self.machine.common()
     }
 
-    /// The rare case of a store: in an earlier island, or an overrun into fresh space, which `reset` must zero.
+    /// The rare case of a store: beyond what was handed out in front of a gap, or an overrun into fresh space, which
+    /// `reset` must zero.
     #[inline(always)]
     fn reach(&mut self, offset: u64, length: u64) -> bool {
         if !self.in_heap(offset, length) {
             return false;
         }
+        // `mark` without a call.
         let end = offset + length;
         if end > self.machine.dirty() {
             self.machine.set_dirty(end);
@@ -64,12 +67,21 @@ impl<M: Machine> Kernel<M> {
         true
     }
 
+    /// Lets `reset` zero up to `end`.
+    #[inline(never)]
+    pub(super) fn mark(&mut self, end: u64) {
+        if end > self.machine.dirty() {
+            self.machine.set_dirty(end);
+        }
+    }
+
     /// Whether `length` bytes, 1..=8, from `offset` lie in the heap: above the kernel's low memory, below its records, and in
     /// no gap.
     #[inline(always)]
     fn in_heap(&self, offset: u64, length: u64) -> bool {
-        // Below `BASE` the difference wraps, and is more than any end less `BASE`.
-        offset.wrapping_sub(BASE) < self.end_around(offset) - (BASE + length - 1)
+        // From the end, or the difference that `is_common` takes would be kept for here, which is an instruction in each access.
+        let last = self.end_around(offset) - length;
+        last.wrapping_sub(offset) <= last - BASE
     }
 
     /// The same for a range of any length, of which even an empty one must begin in the heap; where a call does no harm.
@@ -82,11 +94,11 @@ impl<M: Machine> Kernel<M> {
         offset < end && length <= end - offset
     }
 
-    /// Where the heap around `offset` ends: in front of the island in use at the gap, else at the records.
+    /// Where the heap around `offset` ends: at the gap, if that was crossed behind it, else at the records.
     #[inline(always)]
     fn end_around(&self, offset: u64) -> u64 {
         if offset < self.machine.island() {
-            self.machine.gap_start()
+            self.machine.front().into()
         } else {
             self.machine.floor().into()
         }

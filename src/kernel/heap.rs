@@ -1,14 +1,8 @@
-//! Blocks: where they are cut from, and how the memory grows.
+//! Blocks: where they are cut from, how they are freed, and how everything is forgotten.
 
-use super::free_space::WAITING_RING;
-use super::records::{ADDRESS, AFTER, APART, FILED, LENGTH, PREVIOUS, RECORD, WAITING};
-use super::{BASE, GUARD, HINT, Kernel, LOWEST, MARGIN, MOST, PAGE};
+use super::Kernel;
+use super::layout::*;
 use crate::machine::Machine;
-
-/// Records for which blocks cut off the fresh space leave room, so that free regions can be split when it is used up.
-const SPARE_RECORDS: u64 = 32;
-/// Bytes that must be free beside a block's data to cut it off the fresh space.
-const OVERHEAD: u64 = HINT + GUARD + (1 + SPARE_RECORDS) * RECORD as u64;
 
 impl<M: Machine> Kernel<M> {
     /// Reserves `n` bytes and returns their handle: non-zero, a multiple of 8, below 2^32.
@@ -19,40 +13,81 @@ impl<M: Machine> Kernel<M> {
         // 0 wraps.
         let index = n.wrapping_sub(1);
         if index >= MOST - HINT {
+            if index < MOST - 1 {
+                self.fail(n);
+            }
             return 0;
         }
-        let need = (index | 7) + 1;
-        let (record, start) = 'cut: {
-            if !self.fits_fresh(need) {
-                let cut = self.reuse(need);
-                if cut.0 != 0 {
-                    break 'cut cut;
-                }
-                if !self.grow(need) {
+        // One less than the block's bytes, which the reserve makes up for.
+        let rounded = index | 7;
+        let common = self.machine.common();
+        let (record, place) =
+            if common + rounded + self.machine.reserve() <= self.machine.floor().into() {
+                self.machine.set_common(common + HINT + rounded + 1);
+                (self.add_last_record(), common)
+            } else {
+                let record = self.find_room(n);
+                if record == 0 {
                     return 0;
                 }
-            }
-            self.take_fresh(need)
-        };
-        let handle = start + HINT;
-        self.set(record, ADDRESS, handle as u32);
-        self.set(record, LENGTH, n as u32);
-        // Here may lie old links, or what a plugin stored before the record was here: `find` would take these for a record.
-        self.machine.store64(record, AFTER, 0);
-        self.machine.store32(start as u32, 0, record);
+                (record, u64::from(self.address(record)) - HINT - BASE)
+            };
+        let handle = place + HINT + BASE;
+        self.machine.store64(record, ADDRESS, n << 32 | handle);
+        self.machine.store32(place as u32, BASE as u32, record);
         handle
+    }
+
+    /// Finds a block for `n` bytes among what is free, or what growth brings, and returns its record, with its address; 0 if it can't
+    /// be had.
+    #[inline(never)]
+    fn find_room(&mut self, n: u64) -> u32 {
+        let need = ((n - 1) | 7) + 1;
+        if !self.fits_behind_gap(need) {
+            let record = self.reuse(need as u32);
+            if record != 0 {
+                return record;
+            }
+            if !self.grow(need + OVERHEAD) {
+                self.fail(n);
+                return 0;
+            }
+        }
+        let start = self.frontier();
+        let far = self.machine.far();
+        if far == 0 {
+            self.machine.set_common(self.machine.common() + HINT + need);
+        } else {
+            self.machine.set_far(far + HINT + need);
+        }
+        let record = self.add_record(self.machine.last(), 0);
+        self.set(record, ADDRESS, (start + HINT) as u32);
+        record
+    }
+
+    /// Whether a gap was crossed, and there is fresh space behind it for a block of `need` bytes, its record and the spare records.
+    #[inline(always)]
+    fn fits_behind_gap(&self, need: u64) -> bool {
+        self.machine.far() != 0 && self.frontier() + need + OVERHEAD <= self.machine.floor().into()
+    }
+
+    /// No block of `n` bytes. Hosts copy their input to address 0 without looking, so `reset` zeroes there.
+    #[inline(never)]
+    fn fail(&mut self, n: u64) {
+        self.mark(n.min(self.known_end()));
     }
 
     /// Releases the block that starts exactly at `handle`, and leaves its bytes as they are.
     ///
-    /// Does nothing for anything that is not a live block's handle, nor for the current output or error.
-    /// Freeing the current input sets its length to 0.
-    #[inline(always)]
+    /// Does nothing for anything that is not a live block's handle. The current output or error is released when it
+    /// is neither any more. Freeing the current input sets its length to 0.
+    #[inline(never)]
     pub fn free(&mut self, handle: u64) {
         let Some(record) = self.find(handle) else {
             return;
         };
         if handle == self.machine.output_offset() || handle == self.machine.error() {
+            self.postpone(handle);
             return;
         }
         if handle == self.machine.input_offset() {
@@ -60,7 +95,7 @@ impl<M: Machine> Kernel<M> {
         }
         self.machine
             .store32(record, ADDRESS, handle as u32 | WAITING);
-        self.enqueue(record);
+        self.wait(record);
     }
 
     /// The exact number of bytes asked for, if a live block starts exactly at `handle`, else 0.
@@ -71,7 +106,7 @@ impl<M: Machine> Kernel<M> {
         };
         let length = self.machine.load32(record, LENGTH);
         // Only a host that scribbled over the records can have made it longer than the memory.
-        if length <= self.machine.top() - handle as u32 {
+        if length <= self.machine.peak() + RECORD - handle as u32 {
             length.into()
         } else {
             0
@@ -88,10 +123,8 @@ impl<M: Machine> Kernel<M> {
     /// are dead, and there is no input, output or error.
     #[inline(always)]
     pub fn reset(&mut self) {
-        // Both are below 2^32.
-        if (self.machine.span() | self.machine.dirty()) as u32 == 0 {
-            self.clear_low_memory();
-        } else {
+        // Growth leaves a mark, too.
+        if self.machine.common() | self.machine.dirty() != 0 {
             self.clear_all();
         }
         self.machine.set_input_offset(0);
@@ -99,148 +132,127 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_output_offset(0);
         self.machine.set_output_length(0);
         self.machine.set_error(0);
+        self.machine.set_put_off(0);
     }
 
     /// Zeroes all that was used, and sets all registers of the heap to where they started.
     #[inline(always)]
     fn clear_all(&mut self) {
-        let used = (self.frontier() + GUARD).max(self.machine.dirty());
-        let mut start = LOWEST;
-        let mut top = self.machine.top();
-        if used > self.machine.gap_start() {
-            // Everything starts again in front of the gap, all of which was handed out.
-            top = self.machine.gap_start() as u32;
-            self.machine.zero(LOWEST, top);
-            start = self.machine.gap_end() as u32;
-            // Growth that was stopped may have left the floor in front of the gap.
-            self.machine.set_floor(self.machine.floor().max(start));
+        let mut start = BASE as u32;
+        // The record of none.
+        self.machine.store64(0, AFTER, 0);
+        self.machine.store64(0, PREVIOUS, 0);
+        if self.machine.bins() | self.machine.dirty() | self.machine.gap_end() != 0 {
+            start = self.clear_rare();
         }
-        self.machine.zero(start, used as u32);
-        self.raise_floor(self.machine.top(), top);
-        self.machine.set_top(top);
+        let used = self.frontier() + GUARD;
+        self.machine
+            .zero(start, used.max(self.machine.dirty()) as u32);
+        let top = self.machine.peak() + RECORD;
+        self.machine.zero(self.machine.floor(), top);
+        self.machine.set_floor(top);
+        self.machine.set_bins(0);
+        self.machine.set_patience(PATIENCE);
+        self.machine.set_tail(0);
         self.machine.set_last(0);
-        self.machine.set_tail(WAITING_RING);
-        self.machine.set_clock(0);
-        self.machine.set_root_bit(1);
-        self.machine.set_island(BASE);
         // These come last: as long as one of them isn't 0, the next reset begins anew.
-        self.machine.set_span(0);
+        self.machine.set_common(0);
         self.machine.set_dirty(0);
     }
 
+    /// Zeroes the low memory, and goes back in front of a gap. Returns from where on the rest is to be zeroed.
+    #[inline(never)]
+    fn clear_rare(&mut self) -> u32 {
+        let mut start = BASE as u32;
+        if self.machine.growing() != 0 {
+            self.settle_growth();
+        }
+        self.machine.zero(0, start);
+        self.mark(self.frontier() + GUARD);
+        let gap_end = self.machine.gap_end();
+        let gap_start = self.machine.gap_start();
+        if gap_end != 0 && self.machine.dirty() > gap_start {
+            self.mark(gap_end);
+            self.machine.zero(start, gap_start as u32);
+            start = gap_end as u32;
+            let floor = self.machine.floor();
+            if u64::from(floor) > gap_end {
+                let top = highest_slot(self.known_end()) + RECORD;
+                self.machine.zero(floor, top);
+            }
+            // In this order the records' range is empty, or lies on one side of the gap.
+            let peak = highest_slot(gap_start);
+            self.machine.set_peak(peak);
+            self.machine.set_floor(peak + RECORD);
+        }
+        self.machine.set_reserve(RESERVE);
+        self.machine.set_front_peak(0);
+        self.machine.set_island(0);
+        self.machine.set_far(0);
+        start
+    }
+
     /// The lowest byte that was never handed out; everything above it, up to the records, is fresh.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn frontier(&self) -> u64 {
-        self.machine.island() + self.machine.span()
+        BASE + self.machine.common() + self.machine.far()
     }
 
-    /// Whether there is fresh space for a block, its record and the spare records.
-    #[inline(always)]
-    fn fits_fresh(&self, need: u64) -> bool {
-        self.frontier() + (need + OVERHEAD) <= self.machine.floor().into()
-    }
-
-    /// Cuts a block off the oldest free region that fits. Returns its record and where its hint lies; (0, 0) if none fits.
-    #[inline(always)]
-    fn reuse(&mut self, need: u64) -> (u32, u64) {
-        let region = self.take_out_fitting(need as u32);
-        if region == 0 {
-            return (0, 0);
+    /// Finds a block of `need` bytes among what is free, and returns its record; 0 if nothing fits.
+    #[inline(never)]
+    fn reuse(&mut self, need: u32) -> u32 {
+        let mut region = self.best_fit(need);
+        while region == 0 {
+            // A block of exactly this size need not be merged.
+            let record = self.take_longest_freed();
+            if record == 0 {
+                return 0;
+            }
+            if (self.get(record, LENGTH).wrapping_sub(1) | 7).wrapping_add(1) == need {
+                self.set(record, AFTER, 0);
+                return record;
+            }
+            region = self.merge(record);
+            if self.get(region, LENGTH) < need {
+                region = 0;
+            }
+        }
+        if self.get(region, LENGTH) - need >= SMALLEST && !self.has_room_for_record() {
+            // A page for records alone: else regions could be had only whole.
+            let room = u64::from(self.machine.floor()).wrapping_sub(self.frontier());
+            if self.grow(room.wrapping_add(RECORD.into())) {
+                // Nothing is cut off the fresh space any more.
+                let floor = u64::from(self.machine.floor());
+                self.machine.set_reserve(self.machine.reserve() + floor);
+                // Its record may have moved.
+                region = self.best_fit(need);
+            }
         }
         self.cut(region, need)
     }
 
-    /// Cuts a block off the fresh space, which must have room for it. Returns its record and where its hint lies.
+    /// Cuts a block off the front of a filed region, or takes all of it, if the rest would be no block or there is no
+    /// room for another record. Returns the block's record; 0 if a host has written over the records.
     #[inline(always)]
-    fn take_fresh(&mut self, need: u64) -> (u32, u64) {
-        let start = self.frontier();
-        self.machine.set_span(self.machine.span() + HINT + need);
-        (self.add_last_record(), start)
-    }
-
-    /// Cuts a block off the front of a region that is not in the tree, or takes all of it, if the rest would be no block or there is no
-    /// room for another record.
-    #[inline(always)]
-    fn cut(&mut self, region: u32, need: u64) -> (u32, u64) {
-        let start = u64::from(self.address(region).wrapping_sub(HINT as u32));
-        // A host that scribbled over the records may have put the region elsewhere.
-        if !self.range_in_heap(start, HINT + need) {
-            return (0, 0);
-        }
-        let rest = self.capacity(region) - need as u32;
-        let room = self.frontier() + GUARD + u64::from(RECORD) <= self.machine.floor().into();
-        let mut record = region;
-        if rest >= 2 * HINT as u32 && room {
-            record = self.add_record(self.link(region, PREVIOUS), region);
-            self.set(region, ADDRESS, (start + HINT + need + HINT) as u32 | FILED);
-            self.file(region);
-        }
-        (record, start)
-    }
-
-    /// Makes room for a block of `need` bytes in fresh space, with exactly the pages that this takes.
-    ///
-    /// If somebody else has grown the memory meanwhile, their pages become the gap, and the kernel goes on behind it. So
-    /// it does when it gets to the gap again after a reset, mostly without new pages. Where it fails, nothing is changed.
-    fn grow(&mut self, need: u64) -> bool {
-        let old_top = self.machine.top();
-        let mut gap_end = self.machine.gap_end();
-        let foreign = gap_end.wrapping_sub(self.machine.gap_start()) & !(PAGE - 1);
-        // Where the memory ends, as far as is known, and where it does.
-        let mut known = self.machine.owned().wrapping_add(foreign);
-        let base = u64::from(self.machine.pages()) * PAGE;
-        if base != known && gap_end == 0 {
-            gap_end = base;
-            known = base;
-        }
-        let frontier = self.frontier();
-        let mut start = frontier;
-        if start < gap_end {
-            start = gap_end + 2 * u64::from(RECORD);
-        }
-        let floor = self.machine.floor();
-        let records = u64::from(old_top - floor);
-        let record = u64::from(RECORD);
-        #[expect(clippy::manual_div_ceil, reason = "div_ceil takes 13 bytes more")]
-        let top = (start + need + OVERHEAD + records + record - 1) / record * record;
-        let end = ((top + MARGIN + PAGE - 1) & !(PAGE - 1)).max(known);
-        let granted = end - known;
-        // Behind a second gap nothing is asked for, nor beyond what there can be: under a host's limit that may be a trap.
-        if (base != known && end != known)
-            || end > MOST
-            || !self.machine.grow((granted / PAGE) as u32)
+    fn cut(&mut self, region: u32, need: u32) -> u32 {
+        let address = self.address(region);
+        let rest = self.get(region, LENGTH).wrapping_sub(need);
+        self.unfile(region);
+        let start = address.wrapping_sub(HINT as u32);
+        let length = HINT + u64::from(need);
+        if !self.range_in_heap(start.into(), length) || u64::from(start) + length > self.frontier()
         {
-            return false;
+            return 0;
         }
-        self.machine.set_owned(self.machine.owned() + granted);
-        if start != frontier {
-            self.machine.set_gap_start(old_top.into());
-            self.machine.set_gap_end(gap_end);
+        let mut record = region;
+        if rest >= SMALLEST && self.has_room_for_record() {
+            record = self.add_record(self.link(region, PREVIOUS), region);
+            self.set(region, ADDRESS, (address + need + HINT as u32) | FILED);
+            self.set(region, LENGTH, rest - HINT as u32);
+            self.file(region);
+            self.set(record, ADDRESS, address);
         }
-        // Wherever the call is stopped from now on, a reset knows that something was used, and whether behind the gap.
-        if start > self.machine.dirty() {
-            self.machine.set_dirty(start);
-        }
-        self.machine
-            .set_top((end - MARGIN) as u32 / RECORD * RECORD);
-        self.raise_records(floor, old_top);
-        if start != frontier {
-            self.cross_gap(frontier, old_top, gap_end);
-        }
-        true
-    }
-
-    /// Goes on behind the gap: what is fresh in front of it becomes a free block, and the gap itself a block that nobody can
-    /// free.
-    #[inline(always)]
-    fn cross_gap(&mut self, frontier: u64, gap_start: u32, gap_end: u64) {
-        let rest = self.add_record(self.machine.last(), 0);
-        self.set(rest, ADDRESS, (frontier + HINT) as u32 + WAITING);
-        let gap = self.add_record(rest, 0);
-        self.set(gap, ADDRESS, gap_start + HINT as u32 + APART);
-        self.machine.set_span(0);
-        self.machine.set_island(gap_end);
-        self.chain(self.machine.tail(), rest);
-        self.chain(rest, 0);
+        self.set(record, AFTER, 0);
+        record
     }
 }

@@ -15,6 +15,7 @@ use std::{
 
 use extism_kernel::{
     Kernel, NativeMachine,
+    machine::BASE,
     machine::{Machine, Registers},
     registers_in,
 };
@@ -244,7 +245,19 @@ pub trait Subject {
     }
     /// Where the heap begins.
     fn base(&self) -> u64 {
-        Registers::default().island
+        BASE
+    }
+    /// The lowest byte that was never handed out, as the kernel has it.
+    fn frontier(&self) -> u64 {
+        BASE + self.registers().common + self.registers().far
+    }
+    /// Where what is no heap begins at the gap: where the kernel went on behind it, its records stayed in front.
+    fn front(&self) -> u64 {
+        if self.registers().front_peak > 0 {
+            self.registers().front.into()
+        } else {
+            self.gap().start
+        }
     }
     /// Where the heap ends and the records begin.
     fn floor(&self) -> u64 {
@@ -256,18 +269,20 @@ pub trait Subject {
         let gap = self.gap();
         range.start >= self.base().into()
             && range.end <= self.floor().into()
-            && (range.end <= gap.start.into() || range.start >= gap.end.into())
+            && (range.end <= self.front().into() || range.start >= gap.end.into())
     }
     /// All that the kernel trusts: low memory, records, and the registers but for the mark that stores move.
-    fn bookkeeping(&self) -> (Vec<u8>, Vec<u8>, Registers) {
-        let memory = self.memory();
+    fn bookkeeping(&self) -> ([Vec<u8>; 3], Registers) {
         let mut registers = self.registers().clone();
         registers.dirty = 0;
-        (
-            memory[..self.base() as usize].to_vec(),
-            memory[self.floor() as usize..].to_vec(),
-            registers,
-        )
+        let ranges = [
+            0..self.base(),
+            self.front()..self.gap().start,
+            self.floor()..self.memory().len() as u64,
+        ];
+        let bytes =
+            ranges.map(|range| self.memory()[range.start as usize..range.end as usize].to_vec());
+        (bytes, registers)
     }
     /// Checks that what hosts build slices from lies inside of the memory.
     fn check_reported_ranges(&mut self, handles: &[u64]) {
@@ -370,7 +385,8 @@ impl Machine for TestMachine {
     fn zero(&mut self, start: u32, end: u32) {
         if self.budget.get() == 0 {
             // A loop may be stopped anywhere.
-            self.native.zero(start, start.midpoint(end));
+            self.native
+                .zero(start, start + ((end.wrapping_sub(start) / 2) & !7));
         }
         self.spend();
         self.native.zero(start, end);
@@ -394,7 +410,7 @@ impl Machine for TestMachine {
         self.pages = wanted as u32;
         true
     }
-    registers_in!(registers);
+    registers_in!(registers, spend);
 }
 
 /// The native core. A type of its own, since the kernel's methods have the names of [`Subject`]'s.
@@ -407,15 +423,6 @@ pub fn native() -> Native {
         pages: 1,
         ..TestMachine::default()
     }))
-}
-
-/// A native kernel in which free regions have been filed until the clock stood there.
-pub fn aged(clock: u32) -> Native {
-    let mut kernel = native();
-    let registers = &mut kernel.0.machine_mut().registers;
-    registers.clock = clock;
-    registers.root_bit = 1 << clock.ilog2();
-    kernel
 }
 
 /// A fresh native kernel that can grow to 4 GiB without cost: the operating system gives the zeroes when they are used.
@@ -569,6 +576,8 @@ pub struct Model {
     input: (u64, u64),
     output: (u64, u64),
     error: u64,
+    /// Output and error, where they were freed meanwhile.
+    put_off: BTreeSet<u64>,
     memory_bytes: u64,
     limit: u64,
 }
@@ -618,15 +627,22 @@ impl Model {
     }
 
     /// The free space below the frontier, the block `without` counted as live.
-    fn free_regions(&self, without: Option<(u64, u64)>, base: u64) -> Vec<Range<u64>> {
+    fn free_regions<S: Subject>(
+        &self,
+        without: Option<(u64, u64)>,
+        subject: &S,
+    ) -> Vec<Range<u64>> {
+        let (base, front) = (subject.base(), subject.front());
         let occupied = |(&h, &length): (&u64, &u64)| {
             let end = self.swallowed.get(&h).copied().unwrap_or(0);
             h - 8..end.max(h + rounded(length))
         };
         let mut spans: Vec<_> = self.live.iter().map(occupied).collect();
         spans.extend(without.iter().map(|(h, length)| occupied((h, length))));
-        // The last bytes of memory are never used, so neither are those in front of somebody else's pages.
-        spans.extend(self.foreign.iter().map(|gap| gap.start - 48..gap.end));
+        // The last bytes of memory are never used, so neither are those in front of somebody else's pages, nor the records that
+        // stayed there.
+        let unused = |gap: &Range<u64>| (gap.start - 48).min(front.max(base))..gap.end;
+        spans.extend(self.foreign.iter().map(unused));
         spans.push(self.frontier..u64::MAX);
         spans.sort_by_key(|span| span.start);
         let mut end = base;
@@ -643,8 +659,13 @@ impl Model {
     /// Whether free space below the frontier, `without` left out, surely has room for `n` bytes.
     ///
     /// A block may have up to eight bytes more than it asked for, which are too few for another.
-    fn has_free_region(&self, n: u64, without: Option<(u64, u64)>, base: u64) -> bool {
-        let regions = self.free_regions(without, base);
+    fn has_free_region<S: Subject>(
+        &self,
+        n: u64,
+        without: Option<(u64, u64)>,
+        subject: &S,
+    ) -> bool {
+        let regions = self.free_regions(without, subject);
         n < 1 << 32
             && regions
                 .iter()
@@ -661,13 +682,18 @@ impl Model {
     fn alloc<S: Subject>(&mut self, n: u64, subject: &mut S) {
         let pages = subject.pages();
         // The kernel's own frontier: it may have gone on behind a gap without a block there.
-        let registers = subject.registers();
-        let cramped = subject.floor() < registers.island + registers.span + 64;
-        let fresh = subject.floor().saturating_sub(self.frontier);
-        let reusable = self.has_free_region(n, None, subject.base());
+        let cramped = subject.floor() < subject.frontier() + 80;
+        // Nothing is, where a page was taken for records.
+        let is_for_records = subject.registers().reserve != Registers::default().reserve;
+        let fresh = if is_for_records {
+            0
+        } else {
+            subject.floor().saturating_sub(self.frontier)
+        };
+        let reusable = self.has_free_region(n, None, subject);
         let last = self.freed_last;
         let searched = n < 1 << 32 && fresh < rounded(n) + SPARE;
-        let only_last_fits = !self.has_free_region(n, last, subject.base());
+        let only_last_fits = !self.has_free_region(n, last, subject);
         let handle = subject.alloc(n);
         let grown = subject.pages() - pages;
         if handle == 0 || grown > 0 || (searched && only_last_fits) {
@@ -695,7 +721,10 @@ impl Model {
         assert!(handle < 1 << 32);
         assert!(subject.in_heap(handle, n), "{handle}+{n} isn't in the heap");
         self.memory_bytes += grown * PAGE;
-        if grown > 0 {
+        let is_fresh = handle >= self.frontier;
+        // A page for the record of what is cut off a region is the one other reason to grow.
+        let for_a_record = !is_fresh && grown == 1 && cramped;
+        if grown > 0 && !for_a_record {
             assert!(!reusable, "alloc({n}) grew although a freed region fits");
             assert!(
                 fresh < rounded(n) + SPARE,
@@ -705,7 +734,6 @@ impl Model {
             let rest = subject.floor() - (handle + rounded(n));
             assert!(rest < PAGE + SPARE, "{rest} bytes more than needed");
         }
-        let is_fresh = handle >= self.frontier;
         assert!(
             is_fresh || fresh < rounded(n) + SPARE,
             "alloc({n}) reused although {fresh} fresh bytes were left"
@@ -766,11 +794,18 @@ impl Model {
     fn free<S: Subject>(&mut self, handle: u64, subject: &mut S) {
         let known = subject.length(handle) != 0;
         subject.free(handle);
-        let pinned = handle == self.output.0 || handle == self.error;
+        if known {
+            self.release(handle);
+        }
+    }
+
+    /// The block is free, or as soon as it is neither output nor error.
+    fn release(&mut self, handle: u64) {
         let Some(&length) = self.live.get(&handle) else {
             return;
         };
-        if !known || pinned {
+        if handle == self.output.0 || handle == self.error {
+            self.put_off.insert(handle);
             return;
         }
         self.live.remove(&handle);
@@ -908,9 +943,11 @@ impl Model {
             }
             Op::ErrorSet(place) => {
                 let handle = self.place(place, subject);
+                let known = self.known_put_off(subject);
                 subject.error_set(handle);
                 if handle == 0 || subject.in_heap(handle, 1) {
                     self.error = handle;
+                    self.make_up(known, handle);
                 }
             }
             Op::Reset => self.reset(subject),
@@ -948,9 +985,27 @@ impl Model {
     }
 
     fn output_set<S: Subject>(&mut self, offset: u64, length: u64, subject: &mut S) {
+        let known = self.known_put_off(subject);
         subject.output_set(offset, length);
         if subject.in_heap(offset, length) {
             self.output = (offset, length);
+            self.make_up(known, offset);
+        }
+    }
+
+    /// What was put off, less blocks of which a plugin has stored over what leads to them.
+    fn known_put_off<S: Subject>(&self, subject: &mut S) -> Vec<u64> {
+        let put_off = self.put_off.iter().copied();
+        put_off
+            .filter(|&handle| subject.length(handle) != 0)
+            .collect()
+    }
+
+    /// Makes up for what was put off; of what is output or error again the free is taken back.
+    fn make_up(&mut self, known: Vec<u64>, set: u64) {
+        self.put_off.clear();
+        for handle in known.into_iter().filter(|&handle| handle != set) {
+            self.release(handle);
         }
     }
 

@@ -1,0 +1,104 @@
+//! Freed blocks: they wait before they are merged.
+//!
+//! `free` only appends the block to the ring of those that wait, which is cheap and leaves its bytes alone. They are merged with
+//! the free regions beside them, and filed in bins, longest-freed first: when an allocation finds neither fresh space nor a filed
+//! region that fits, until one does; and one at a time when more than [`PATIENCE`] wait, so that no call has many to merge. So the
+//! block freed last is looked at last, whatever lies beside it.
+
+use super::Kernel;
+use super::layout::*;
+use crate::machine::Machine;
+
+impl<M: Machine> Kernel<M> {
+    /// Appends a freed block to those that wait. Its `AFTER` is 0, as of any live block.
+    #[inline(always)]
+    pub(super) fn wait(&mut self, record: u32) {
+        self.machine.store32(self.machine.tail(), AFTER, record);
+        self.machine.set_tail(record);
+        let mut patience = self.machine.patience();
+        if patience == 0 {
+            self.merge_longest_freed();
+            patience = 1;
+        }
+        self.machine.set_patience(patience - 1);
+    }
+
+    /// Takes the block that waited longest out of those that wait; 0 if there is none.
+    pub(super) fn take_longest_freed(&mut self) -> u32 {
+        let tail = self.machine.tail();
+        let record = self.link(0, AFTER);
+        if tail == 0 || !self.is(record, WAITING) {
+            return 0;
+        }
+        self.set(0, AFTER, self.get(record, AFTER));
+        self.machine.set_patience(self.machine.patience() + 1);
+        if record == tail {
+            self.machine.set_tail(0);
+        }
+        record
+    }
+
+    #[inline(never)]
+    fn merge_longest_freed(&mut self) {
+        let record = self.take_longest_freed();
+        if record != 0 {
+            self.merge(record);
+        }
+    }
+
+    /// Lets each block that waits know the cell that leads to it, as in any other list, since its record may move.
+    #[inline(always)]
+    pub(super) fn link_back(&mut self) {
+        // After calls were stopped there may be more than the register says.
+        let mut left = 2 * PATIENCE;
+        let mut cell = AFTER;
+        loop {
+            let record = self.link(cell, 0);
+            if left == 0 || !self.is(record, WAITING) {
+                break;
+            }
+            self.set(record, BEFORE, cell);
+            cell = record + AFTER;
+            left -= 1;
+        }
+    }
+
+    /// Merges a free block with the filed regions beside it, and files the whole. Returns its record.
+    #[inline(never)]
+    pub(super) fn merge(&mut self, mut record: u32) -> u32 {
+        let previous = self.link(record, PREVIOUS);
+        if self.absorb(previous, record, previous) {
+            record = previous;
+        }
+        self.absorb(record, self.link(record, NEXT), self.link(record, NEXT));
+        let next = self.link(record, NEXT);
+        let end = if next == 0 {
+            self.frontier() as u32
+        } else {
+            self.address(next).wrapping_sub(HINT as u32)
+        };
+        let address = self.address(record);
+        self.set(record, LENGTH, end.wrapping_sub(address) & !7);
+        self.set(record, ADDRESS, address | FILED);
+        self.file(record);
+        record
+    }
+
+    /// Lets a free block take in the one right behind it, if of the two that one which is `filed` really is.
+    #[inline(never)]
+    fn absorb(&mut self, record: u32, gone: u32, filed: u32) -> bool {
+        let is_filed = self.is(filed, FILED);
+        if is_filed {
+            self.unfile(filed);
+            self.join(record, self.link(gone, NEXT));
+            self.give_up(gone);
+        }
+        is_filed
+    }
+
+    /// Whether a link led to a record, and to one in that state.
+    #[inline(never)]
+    pub(super) fn is(&self, record: u32, state: u32) -> bool {
+        record != 0 && self.state(record) == state
+    }
+}
