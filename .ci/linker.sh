@@ -6,6 +6,7 @@
 [ -n "${BASH_VERSION-}" ] || { echo ".ci/linker.sh: this needs bash: run 'bash .ci/linker.sh'" >&2; exit 1; }
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 root=$PWD
 
 # The most milliseconds of CPU time that a plugin of 2 MB may take, with reading and writing the file.
