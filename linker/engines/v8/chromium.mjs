@@ -79,8 +79,17 @@ await evaluate(`(async () => {
 
 // A page's own clock tells no CPU time. Linux tells that of the threads on which pages run, and only one page does something.
 const { processInfo } = await send("SystemInfo.getProcessInfo");
-const pages = processInfo.filter(({ type }) => type === "renderer").map(({ id }) => `/proc/${id}/task/${id}/schedstat`);
-const clock = () => pages.reduce((sum, file) => sum + Number(readFileSync(file, "utf8").split(" ")[0]) / 1000, 0);
+const pages = new Map(processInfo.filter(({ type }) => type === "renderer").map(({ id }) => [`/proc/${id}/task/${id}/schedstat`, 0]));
+function clock() {
+  for (const file of pages.keys()) {
+    try {
+      pages.set(file, Number(readFileSync(file, "utf8").split(" ")[0]) / 1000);
+    } catch (error) {
+      if (!["ENOENT", "ESRCH"].includes(error.code)) throw error; // one that Chromium held in reserve has ended
+    }
+  }
+  return [...pages.values()].reduce((sum, time) => sum + time, 0);
+}
 await measure("chromium", subjects.map(([name]) => name), async (at, size, count) => {
   await evaluate(`batch(${at}, ${size}, 1)`); // the input is made
   const start = clock();
