@@ -538,7 +538,12 @@ fn fuel_of_length_and_free_is_flat() {
                 }
             }
         }
-        for (row, costs) in costs {
+        for (row, mut costs) in costs {
+            if freed != 0 && row == "free live" {
+                // Beyond 64 that wait, a `free` merges one: how much that costs doesn't depend on how many are free.
+                assert!(costs[1..].iter().all(|&cost| cost <= 900), "{costs:?}");
+                costs.remove(0);
+            }
             let others = if freed == 0 { "live" } else { "free" };
             println!("{row}: {costs:?} among 10, 1,000, 100,000 and 1,000,000 {others} blocks");
             let spread = costs.iter().max().unwrap() - costs.iter().min().unwrap();

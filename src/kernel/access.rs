@@ -79,8 +79,9 @@ impl<M: Machine> Kernel<M> {
     /// no gap.
     #[inline(always)]
     fn in_heap(&self, offset: u64, length: u64) -> bool {
-        // Below `BASE` the difference wraps, and is more than any end less `BASE`.
-        offset.wrapping_sub(BASE) < self.end_around(offset) - (BASE + length - 1)
+        // From the end, or the difference that `is_common` takes would be kept for here, which is an instruction in each access.
+        let last = self.end_around(offset) - length;
+        last.wrapping_sub(offset) <= last - BASE
     }
 
     /// The same for a range of any length, of which even an empty one must begin in the heap; where a call does no harm.

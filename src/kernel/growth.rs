@@ -83,7 +83,8 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn settle_growth(&mut self) {
         let asked = self.machine.growing().wrapping_sub(1);
         if self.known_end().wrapping_add(asked) == u64::from(self.machine.pages()) * PAGE {
-            self.machine.set_owned(self.machine.owned().wrapping_add(asked));
+            self.machine
+                .set_owned(self.machine.owned().wrapping_add(asked));
         }
         self.machine.set_growing(0);
     }
@@ -96,8 +97,8 @@ impl<M: Machine> Kernel<M> {
         let rest = self.add_record(self.machine.last(), 0);
         let gap = self.add_record(rest, 0);
         let front = self.machine.floor();
-        self.set(gap, ADDRESS, front + HINT as u32 | APART);
-        self.set(rest, ADDRESS, frontier + HINT as u32 | WAITING);
+        self.set(gap, ADDRESS, (front + HINT as u32) | APART);
+        self.set(rest, ADDRESS, (frontier + HINT as u32) | WAITING);
         self.merge(rest);
         self.machine.set_front(front);
         self.machine.set_front_peak(self.machine.peak());

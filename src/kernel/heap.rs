@@ -13,7 +13,10 @@ impl<M: Machine> Kernel<M> {
         // 0 wraps.
         let index = n.wrapping_sub(1);
         if index >= MOST - HINT {
-            return self.fail(n);
+            if index < MOST - 1 {
+                self.fail(n);
+            }
+            return 0;
         }
         // One less than the block's bytes, which the reserve makes up for.
         let rounded = index | 7;
@@ -65,17 +68,13 @@ impl<M: Machine> Kernel<M> {
     /// Whether a gap was crossed, and there is fresh space behind it for a block of `need` bytes, its record and the spare records.
     #[inline(always)]
     fn fits_behind_gap(&self, need: u64) -> bool {
-        self.machine.far() != 0
-            && self.frontier() + need + OVERHEAD <= self.machine.floor().into()
+        self.machine.far() != 0 && self.frontier() + need + OVERHEAD <= self.machine.floor().into()
     }
 
     /// No block of `n` bytes. Hosts copy their input to address 0 without looking, so `reset` zeroes there.
     #[inline(never)]
-    fn fail(&mut self, n: u64) -> u64 {
-        if n.wrapping_sub(1) < MOST - 1 {
-            self.mark(n.min(self.known_end()));
-        }
-        0
+    fn fail(&mut self, n: u64) {
+        self.mark(n.min(self.known_end()));
     }
 
     /// Releases the block that starts exactly at `handle`, and leaves its bytes as they are.
@@ -107,7 +106,7 @@ impl<M: Machine> Kernel<M> {
         };
         let length = self.machine.load32(record, LENGTH);
         // Only a host that scribbled over the records can have made it longer than the memory.
-        if length <= self.machine.peak() - handle as u32 {
+        if length <= self.machine.peak() + RECORD - handle as u32 {
             length.into()
         } else {
             0
@@ -177,7 +176,7 @@ impl<M: Machine> Kernel<M> {
             self.machine.zero(start, gap_start as u32);
             start = gap_end as u32;
             let floor = self.machine.floor();
-            if floor > start {
+            if u64::from(floor) > gap_end {
                 let top = highest_slot(self.known_end()) + RECORD;
                 self.machine.zero(floor, top);
             }
@@ -248,7 +247,7 @@ impl<M: Machine> Kernel<M> {
         let mut record = region;
         if rest >= SMALLEST && self.has_room_for_record() {
             record = self.add_record(self.link(region, PREVIOUS), region);
-            self.set(region, ADDRESS, address + need + HINT as u32 | FILED);
+            self.set(region, ADDRESS, (address + need + HINT as u32) | FILED);
             self.set(region, LENGTH, rest - HINT as u32);
             self.file(region);
             self.set(record, ADDRESS, address);

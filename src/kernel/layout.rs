@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A record is named by its own address, and 0, "none", names one too: a link of none may be written like any other,
-//! which lets the ring of waiting blocks and the chain of neighbours do without special cases.
+//! which lets the list of waiting blocks and the chain of neighbours do without special cases.
 
 /// Bytes of a WebAssembly page.
 pub(super) const PAGE: u64 = 65536;
@@ -60,11 +60,11 @@ pub(super) const NEXT: u32 = 20;
 
 /// Owned by the plugin or the host: address and state together are the handle itself.
 pub(super) const LIVE: u32 = 0;
-/// Freed, and in the ring of those that wait to be merged.
+/// Freed, and waits to be merged.
 pub(super) const WAITING: u32 = 1;
 /// Free, merged with its neighbours, and in a bin; or a spare record.
 pub(super) const FILED: u32 = 2;
-/// In neither ring nor bin: pages of somebody else, or a free region in hand.
+/// Neither waiting nor in a bin: pages of somebody else, or a free region in hand.
 pub(super) const APART: u32 = 4;
 /// The bits of an address that hold the state.
 pub(super) const STATE: u32 = 7;

@@ -3,33 +3,44 @@
 //! # The memory, in bytes
 //!
 //! ```text
-//! 0     248                     frontier                   floor            top    end
-//! | low | block | block | block | fresh, never handed out  | record | record | -- |
-//!       |  data grows up  ->    |                          |  <- records grow down
+//! 0     248                     frontier            floor           peak     end
+//! | low | block | block | block | fresh, never used | record | ... | record | -- |
+//!       |  data grows up  ->    |                   |  <- records grow down
 //!
 //! block:   | hint, 8 bytes | data: the length asked for, rounded up to 8 bytes |
-//!                          ^ the handle: a multiple of 8, at least 40
+//!                          ^ the handle: a multiple of 8, at least 256
 //! ```
 //!
-//! * **The heap is what lies between 32 and the floor.** It is one interval, so a load or store is checked by one subtraction
-//!   and one comparison (module `access`).
+//! * **The heap is what lies between 248 and the floor.** It is one interval, so a load or store is checked by one subtraction
+//!   and one comparison (module `access`). Module `layout` has all constants.
 //! * **What is trusted about a block lies in its record** (module `records`), which no store reaches. The hint in
 //!   front of the data holds the record's address, and counts only if the record points back.
-//! * **Freed blocks wait in a ring**, untouched. Only when fresh space is used up are they merged and filed in a tree by
-//!   size and age (module `free_space`), where the oldest that fits is found in at most 32 steps.
-//! * **The frontier only rises** until `reset` (module `heap`): fresh space is used first, then freed, then growth.
+//! * **The frontier only rises** until `reset` (module `heap`): fresh space is used first, then what is free, then growth.
 //! * **Input, output and error** are ranges of the heap, named by registers (module `io`).
 //!
 //! Registers are globals of the module, so neither a plugin's stores nor a host's stray writes reach them.
 //!
+//! # A block's way
+//!
+//! ```text
+//!         alloc               free              64 others wait, or nothing else fits
+//! fresh ---------> live block -----> waiting ----------------> merged with its neighbours, filed in a bin
+//!                      ^                |  exactly the size                 |
+//!                      +----------------+-----------------------------------+  the smallest that fits: cut off its front
+//! ```
+//!
+//! Freed blocks wait untouched (module `waiting`), the last as long as possible: plugins read blocks after their free, and free
+//! them twice. Filed regions lie in bins by size (module `bins`), from which the smallest that fits is found in at most 120 steps. Where
+//! nothing fits, memory grows, and the records move to its new end (module `growth`).
+//!
 //! # The gap
 //!
 //! If somebody else has grown the memory (WAMR puts its own heap behind our first page), the data continues behind
-//! their pages, the *gap*. It then lies in two *islands*, and the records still lie at the end of the memory:
+//! their pages, the *gap*. The records in front of it stay where they are, new ones lie at the end of the memory:
 //!
 //! ```text
-//! | low | data ... | gap: not ours | data ... | fresh | records | -- |
-//!       ^ first island             ^ second island
+//! | low | data ... | records | gap: not ours | data ... | fresh | records | -- |
+//!       |         front                      island             floor
 //! ```
 
 mod access;

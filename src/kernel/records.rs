@@ -70,7 +70,8 @@ impl<M: Machine> Kernel<M> {
 
     /// Whether there is a slot for one more record, and for the two that crossing a gap takes.
     pub(super) fn has_room_for_record(&self) -> bool {
-        self.machine.bins() & 1 != 0
+        // A host may have written over the root of the spare ones.
+        self.first(0) != 0
             || self.frontier() + GUARD + 3 * u64::from(RECORD) <= self.machine.floor().into()
     }
 

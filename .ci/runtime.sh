@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# What the runtime's checks need beyond Rust: C and C++ programs, valgrind, the Python SDK, plugins in C. Installs what is missing.
+# `cargo test` has run before; this tests the library as it is shipped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() {
+  echo
+  echo "=== runtime: $* ($((SECONDS / 60)) min)"
+}
+
+packages=()
+has() { command -v "$1" >/dev/null; }
+has gcc || packages+=(gcc libc6-dev)
+has g++ || packages+=(g++)
+has valgrind || packages+=(valgrind)
+has clang || packages+=(clang)
+has wasm-ld || packages+=(lld)
+[ -e /usr/include/wasm32-wasi/stdio.h ] || packages+=(wasi-libc)
+compiles() { echo 'int main(void){return 0;}' | clang --target=wasm32-wasi -xc - -o /dev/null 2>/dev/null; }
+compiles || packages+=(libclang-rt-14-dev-wasm32)
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+if [ "${#packages[@]}" != 0 ]; then
+  step "installing ${packages[*]}"
+  apt-get update -qq
+  apt-get install -y -qq "${packages[@]}"
+fi
+rustup target add wasm32-wasip1
+
+step "the library as it is shipped"
+cargo build --locked --profile shipped --package extism-kernel-runtime
+target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+libraries=$target/shipped
+ls -l "$libraries"/libextism.*
+strip -o "$target/libextism-stripped.so" "$libraries/libextism.so"
+ls -l "$target/libextism-stripped.so"
+
+step "C, C++ and valgrind"
+runtime/tests/c/run "$libraries"
+
+step "plugins in Rust and C"
+runtime/tests/plugins/build "$target/runtime-plugins"
+
+step "the Python SDK, on this library and the released one"
+PLUGINS=$target/runtime-plugins runtime/tests/python/run "$libraries/libextism.so"
+echo "the runtime's checks passed in $((SECONDS / 60)) min"

@@ -1,0 +1,182 @@
+//! Wasmtime's engines, one for each configuration in the process, and what they have compiled.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{Cache, Config, Engine, Linker, Module, ProfilingStrategy, WasmBacktraceDetails};
+
+use crate::{Error, kernel::KernelModule, state::State};
+
+/// What helps to find out what a plugin does. The environment's variables decide where a program doesn't: `EXTISM_DEBUG`,
+/// `EXTISM_COREDUMP`, `EXTISM_MEMDUMP` and `EXTISM_PROFILE`.
+#[derive(Debug, Clone)]
+pub struct DebugOptions {
+    /// For which profiler compiled code is announced. `EXTISM_PROFILE=perf` stands for perf's map; Wasmtime's other
+    /// strategies aren't built in, creating the plugin fails with them.
+    pub profiling_strategy: ProfilingStrategy,
+    /// A file that gets a core dump of a plugin that traps.
+    pub coredump: Option<PathBuf>,
+    /// A file that gets the kernel's memory as it is after a failed call.
+    pub memdump: Option<PathBuf>,
+    /// Whether compiled code comes with debug information for a native debugger.
+    pub debug_info: bool,
+}
+
+impl Default for DebugOptions {
+    fn default() -> Self {
+        let path = |name| env::var_os(name).map(PathBuf::from);
+        let profiling_strategy = match env::var("EXTISM_PROFILE").as_deref() {
+            Ok("perf") => ProfilingStrategy::PerfMap,
+            _ => ProfilingStrategy::None,
+        };
+        Self {
+            profiling_strategy,
+            coredump: path("EXTISM_COREDUMP"),
+            memdump: path("EXTISM_MEMDUMP"),
+            debug_info: env::var_os("EXTISM_DEBUG").is_some(),
+        }
+    }
+}
+
+/// Where compiled code is kept from process to process.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum CacheChoice {
+    None,
+    /// As Wasmtime's own configuration file says, or its default; without a cache if the folder can't be used.
+    Default,
+    /// As this configuration file says.
+    File(PathBuf),
+}
+
+impl CacheChoice {
+    /// What `EXTISM_CACHE_CONFIG` says: a file; empty for none.
+    pub(crate) fn from_environment() -> Self {
+        match env::var_os("EXTISM_CACHE_CONFIG") {
+            None => Self::Default,
+            Some(file) if file.is_empty() => Self::None,
+            Some(file) => Self::File(file.into()),
+        }
+    }
+
+    fn open(&self) -> Result<Option<Cache>, Error> {
+        match self {
+            Self::None => Ok(None),
+            Self::File(file) => Ok(Some(Cache::from_file(Some(file))?)),
+            Self::Default => Ok(Cache::from_file(None)
+                .inspect_err(|error| tracing::warn!("no cache for compiled code: {error:#}"))
+                .ok()),
+        }
+    }
+}
+
+/// Everything that code is compiled for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    /// Whether instructions are counted.
+    pub(crate) fuel: bool,
+    pub(crate) debug_info: bool,
+    pub(crate) coredump: bool,
+    pub(crate) profiling: ProfilingStrategy,
+    pub(crate) cache: CacheChoice,
+}
+
+/// An engine, with the modules that it has compiled lately.
+pub(crate) struct SharedEngine {
+    pub(crate) engine: Engine,
+    settings: Settings,
+    /// Where the default cache is depends on these.
+    home: [Option<OsString>; 2],
+    process: u32,
+    /// The most recently used one last.
+    modules: Mutex<Vec<([u8; 32], Module)>>,
+    pub(crate) kernel: OnceLock<Arc<KernelModule>>,
+    /// What every host offers, without and with WASI.
+    pub(crate) hosts: [OnceLock<Linker<State>>; 2],
+}
+
+/// How many modules an engine keeps after their last plugin is gone.
+const KEPT_MODULES: usize = 32;
+
+impl SharedEngine {
+    pub(crate) fn get(settings: Settings) -> Result<Arc<Self>, Error> {
+        static ENGINES: Mutex<Vec<Arc<SharedEngine>>> = Mutex::new(Vec::new());
+        let home = ["HOME", "XDG_CACHE_HOME"].map(env::var_os);
+        // A forked process has neither the threads that compile nor the one that looks after the cache.
+        let process = std::process::id();
+        let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = engines.iter().find(|shared| {
+            shared.settings == settings && shared.process == process && shared.home == home
+        });
+        if let Some(shared) = known {
+            return Ok(shared.clone());
+        }
+        let shared = Arc::new(Self {
+            engine: settings.engine(process)?,
+            settings,
+            home,
+            process,
+            modules: Mutex::default(),
+            kernel: OnceLock::new(),
+            hosts: Default::default(),
+        });
+        engines.push(shared.clone());
+        Ok(shared)
+    }
+
+    /// Compiles WebAssembly, binary or text, unless that was done lately.
+    pub(crate) fn compile(&self, bytes: &[u8]) -> Result<Module, Error> {
+        let hash = Sha256::digest(bytes).into();
+        let modules = || self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = used(&mut modules(), &hash) {
+            return Ok(module);
+        }
+        // Meanwhile others may compile, too.
+        let module = Module::new(&self.engine, bytes)?;
+        let mut modules = modules();
+        if used(&mut modules, &hash).is_none() {
+            if modules.len() == KEPT_MODULES {
+                modules.remove(0);
+            }
+            modules.push((hash, module.clone()));
+        }
+        Ok(module)
+    }
+}
+
+/// Finds a module, and makes it the most recently used one.
+fn used(modules: &mut Vec<([u8; 32], Module)>, hash: &[u8; 32]) -> Option<Module> {
+    let index = modules.iter().rposition(|(known, _)| known == hash)?;
+    let entry = modules.remove(index);
+    let module = entry.1.clone();
+    modules.push(entry);
+    Some(module)
+}
+
+impl Settings {
+    fn engine(&self, process: u32) -> Result<Engine, Error> {
+        static FIRST_PROCESS: OnceLock<u32> = OnceLock::new();
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .consume_fuel(self.fuel)
+            .debug_info(self.debug_info)
+            .coredump_on_trap(self.coredump)
+            .profiler(self.profiling)
+            .cache(self.cache.open()?)
+            .parallel_compilation(*FIRST_PROCESS.get_or_init(|| process) == process)
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+            .wasm_tail_call(true)
+            .wasm_function_references(true)
+            .wasm_gc(true)
+            .wasm_exceptions(true)
+            .wasm_memory64(true)
+            .wasm_multi_memory(true)
+            .wasm_wide_arithmetic(true);
+        Ok(Engine::new(&config)?)
+    }
+}
