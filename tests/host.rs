@@ -49,10 +49,9 @@ fn build_plugin(folder: &Path, target: &Path) {
         "wasm32-unknown-unknown",
     ]);
     // How the tests themselves are built, for coverage say, is not how plugins are built.
-    const PREFIXES: [&str; 6] = [
+    const PREFIXES: [&str; 5] = [
         "RUSTFLAGS",
         "RUSTC",
-        "CARGO_ENCODED",
         "CARGO_BUILD_",
         "CARGO_PROFILE_",
         "CARGO_TARGET_",
@@ -65,6 +64,8 @@ fn build_plugin(folder: &Path, target: &Path) {
             cargo.env_remove(name);
         }
     }
+    // Nor is what configuration files say of this target; said like this, and empty, it takes their place.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     let output = cargo
         .current_dir(folder)
         .arg("--target-dir")
