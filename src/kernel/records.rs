@@ -15,13 +15,8 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     pub(super) fn is_record(&self, record: u32) -> bool {
         (record >= self.machine.floor() && record <= self.machine.peak())
-            || self.is_in_front(record)
-    }
-
-    /// Whether one may in front of a gap that was crossed: there the records stayed.
-    #[inline(never)]
-    fn is_in_front(&self, record: u32) -> bool {
-        record >= self.machine.front() && record <= self.machine.front_peak()
+            // In front of a gap that was crossed: there the records stayed.
+            || (record >= self.machine.front() && record <= self.machine.front_peak())
     }
 
     pub(super) fn get(&self, record: u32, field: u32) -> u32 {
@@ -80,7 +75,7 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn add_record(&mut self, previous: u32, next: u32) -> u32 {
         let mut record = self.first(0);
         if record != 0 {
-            self.unfile(record);
+            self.lead(SPARE, self.link(record, AFTER));
         } else {
             record = self.machine.floor() - RECORD;
             // Before the record is written, so that a reset after an interruption zeroes it.
@@ -121,6 +116,8 @@ impl<M: Machine> Kernel<M> {
         // Address and size 0. No link stays, since none of them would be mended when records move.
         self.machine.store64(record, ADDRESS, FILED.into());
         self.machine.store64(record, PREVIOUS, 0);
-        self.file(record);
+        let first = self.first(0);
+        self.machine.set_bins(self.machine.bins() | 1);
+        self.put_first(SPARE, record, first);
     }
 }
