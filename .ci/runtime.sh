@@ -32,7 +32,7 @@ rustup target add wasm32-wasip1
 step "the library as it is shipped"
 cargo build --locked --profile shipped --package extism-kernel-runtime
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-libraries=$target/shipped
+libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
 ls -l "$libraries"/libextism.*
 strip -o "$target/libextism-stripped.so" "$libraries/libextism.so"
 ls -l "$target/libextism-stripped.so"

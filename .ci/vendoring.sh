@@ -182,6 +182,15 @@ for name in extism-runtime extism-runtime-bulk extism-runtime-mvp; do
   same "$name, wasm2c" "$work/wasm2c"
 done
 
+step "README's host of five lines"
+{
+  echo 'import { readFileSync } from "node:fs";'
+  echo 'const [file, wasm] = process.argv.slice(2).map((name) => readFileSync(name)), input = new TextEncoder().encode("Hello, World!");'
+  sed -n '/^```js$/,/^```$/{/^```/d;p}' README.md
+  echo 'if (new TextDecoder().decode(output) !== "Hello, World!") throw new Error(`the output is ${output}`);'
+} >"$work/five-lines.mjs"
+for file in dist/*.wasm; do node "$work/five-lines.mjs" "$file" "$work/echo.wasm"; done
+
 # --- a newcomer's way --------------------------------------------------------------------------------------------------------
 
 if [ "$all" = --all ]; then

@@ -516,6 +516,20 @@ fn handle_echo_reads_what_came_back_after_its_free() {
     }
 }
 
+/// What README shows of the runtime.
+#[test]
+fn readme_loads_the_runtime() -> Result<(), extism::Error> {
+    rust_plugin("count-vowels");
+    // README: begin
+    use extism::{Manifest, Plugin, Wasm}; // extism = { package = "extism-kernel-runtime", path = "…/runtime" }
+    let wasm = Wasm::file("target/plugins/wasm32-unknown-unknown/release/count_vowels.wasm");
+    let mut plugin = Plugin::new(Manifest::new([wasm]), [], true)?;
+    let output: String = plugin.call("count_vowels", "Hello, World!")?;
+    assert_eq!(output, r#"{"count":3,"total":3,"vowels":"aeiouAEIOU"}"#);
+    // README: end
+    Ok(())
+}
+
 /// Runs the `call` example. `cargo test` builds it next to the tests; `cargo test --test host` alone doesn't.
 fn call_example(args: &[&str], stdin: Stdio) -> Output {
     let test = std::env::current_exe().unwrap();

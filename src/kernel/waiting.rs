@@ -96,8 +96,11 @@ impl<M: Machine> Kernel<M> {
         };
         let address = self.address(record);
         let size = end.wrapping_sub(address) & !7;
-        self.machine
-            .store64(record, ADDRESS, u64::from(size) << 32 | u64::from(address | FILED));
+        self.machine.store64(
+            record,
+            ADDRESS,
+            u64::from(size) << 32 | u64::from(address | FILED),
+        );
         self.file(record);
         record
     }

@@ -119,14 +119,15 @@ static bool register_host(const struct host_function *functions) {
     return true;
 }
 
-/* What the plugin's language wants before the first call: its constructors, then Haskell's runtime. */
+/* What the plugin's language wants before the first call: its constructors, then Haskell's runtime. WAMR has called
+   `__wasm_call_ctors` when it instantiated the module; where there is none to be seen, `_initialize` calls it. */
 static const char *initialize(struct instance *plugin) {
     uint32_t arguments[2] = { 0 };
-    wasm_function_inst_t function = wasm_runtime_lookup_function(plugin->instance, "_initialize", NULL);
-    if (!function) function = wasm_runtime_lookup_function(plugin->instance, "__wasm_call_ctors", NULL); /* the one calls the other */
-    bool ok = !function || wasm_runtime_call_wasm(plugin->env, function, 0, NULL);
-    function = wasm_runtime_lookup_function(plugin->instance, "hs_init", NULL);
-    if (ok && function) ok = wasm_runtime_call_wasm(plugin->env, function, 2, arguments);
+    bool done = wasm_runtime_lookup_function(plugin->instance, "__wasm_call_ctors", NULL);
+    wasm_function_inst_t constructors = wasm_runtime_lookup_function(plugin->instance, "_initialize", NULL);
+    wasm_function_inst_t haskell = wasm_runtime_lookup_function(plugin->instance, "hs_init", NULL);
+    bool ok = done || !constructors || wasm_runtime_call_wasm(plugin->env, constructors, 0, NULL);
+    if (ok && haskell) ok = wasm_runtime_call_wasm(plugin->env, haskell, 2, arguments);
     return ok ? NULL : wasm_runtime_get_exception(plugin->instance);
 }
 
