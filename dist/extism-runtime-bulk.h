@@ -1,8 +1,9 @@
 /* extism-runtime-bulk.wasm, version 0.2.0: the Extism kernel as bytes. Made by build.sh, not to be edited.
 
-   WAMR's wasm_runtime_load writes into the bytes that it is given, so a host that passes it this array dies where
-   the array is const. It is not if wasm_export.h is included before, or if the host says
-   #define EXTISM_RUNTIME_WRITABLE before the include. */
+   WAMR's wasm_runtime_load may write into the bytes that it is given, as its classic interpreter does. A host that
+   passes it this array dies where it is const, and can't load it a second time where it isn't: so each load gets a
+   copy of its own. For one load in a process the array will do where it is not const, as it is if wasm_export.h is
+   included before this, or EXTISM_RUNTIME_WRITABLE is defined. */
 #ifndef EXTISM_RUNTIME_BULK_H
 #define EXTISM_RUNTIME_BULK_H
 

@@ -300,9 +300,10 @@ pub fn c_header(artefact: &Artefact, wasm: &[u8], version: &str) -> String {
     let upper = name.to_uppercase();
     let mut text = format!(
         "/* {file}, version {version}: the Extism kernel as bytes. Made by build.sh, not to be edited.\n\n   \
-            WAMR's wasm_runtime_load writes into the bytes that it is given, so a host that passes it this array dies where\n   \
-            the array is const. It is not if wasm_export.h is included before, or if the host says\n   \
-            #define EXTISM_RUNTIME_WRITABLE before the include. */\n\
+            WAMR's wasm_runtime_load may write into the bytes that it is given, as its classic interpreter does. A host that\n   \
+            passes it this array dies where it is const, and can't load it a second time where it isn't: so each load gets a\n   \
+            copy of its own. For one load in a process the array will do where it is not const, as it is if wasm_export.h is\n   \
+            included before this, or EXTISM_RUNTIME_WRITABLE is defined. */\n\
          #ifndef {upper}_H\n#define {upper}_H\n\n\
          #define {upper}_VERSION \"{version}\"\n\
          #define {upper}_SHA256 \"{sha256}\"\n\
