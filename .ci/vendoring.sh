@@ -123,7 +123,7 @@ for name in extism-runtime extism-runtime-bulk extism-runtime-mvp; do
 int main(void) { *(volatile unsigned char *)extism_runtime_wasm = 0; return 0; }
 C
   [ "$status" = 0 ] || fail "$name.h does not compile"
-  if "$work/header" 2>/dev/null; then fail "$name.h: the array is said to be const, and can be written"; fi
+  if ("$work/header"; exit $?) 2>/dev/null; then fail "$name.h: the array is said to be const, and can be written"; fi
 done
 
 if [ "$all" = --all ]; then
@@ -145,7 +145,7 @@ if [ "$all" = --all ]; then
   "${build[@]}" -DCOPY
   "$work/wamr" 2
   "${build[@]}"
-  if "$work/wamr" 1 2>/dev/null; then fail "WAMR takes the const array"; fi
+  if ("$work/wamr" 1; exit $?) 2>/dev/null; then fail "WAMR takes the const array"; fi
 fi
 
 # --- other tools -----------------------------------------------------------------------------------------------------------
