@@ -419,7 +419,7 @@ fn one_memory_needs_no_more_than_the_plugin_but_multiple_values() {
 
 /// 4 KiB were the goal, which the kernel itself is beyond.
 #[test]
-fn a_linked_module_is_at_most_the_kernel_and_1_kib_larger_without_inlining() {
+fn a_linked_module_is_at_most_the_kernel_and_1536_bytes_larger_without_inlining() {
     for plugin in [
         wat("(module)"),
         wat(include_str!("../../tests/plugins/echo.wat")),
@@ -433,7 +433,7 @@ fn a_linked_module_is_at_most_the_kernel_and_1_kib_larger_without_inlining() {
             let kernel = way.options().unwrap().kernel.len();
             let growth = way.module(&plugin).len() - plugin.len();
             println!("{way:?}: {growth} bytes, the kernel's file has {kernel}");
-            assert!(growth <= kernel + 1024, "{way:?}: {growth}");
+            assert!(growth <= kernel + 1536, "{way:?}: {growth}");
         }
     }
 }
@@ -475,7 +475,7 @@ fn inlining_replaces_calls_of_leaves_up_to_a_budget() {
         result.warnings
     );
     assert!(
-        result.wasm.len() < many.len() + extism_kernel::KERNEL_BULK.len() + 1024 + 4096,
+        result.wasm.len() < many.len() + extism_kernel::KERNEL_BULK.len() + 1536 + 4096,
         "{}",
         result.wasm.len()
     );
