@@ -15,8 +15,13 @@ impl<M: Machine> Kernel<M> {
     #[inline(always)]
     pub(super) fn is_record(&self, record: u32) -> bool {
         (record >= self.machine.floor() && record <= self.machine.peak())
-            // In front of a gap that was crossed: there the records stayed.
-            || (record >= self.machine.front() && record <= self.machine.front_peak())
+            || self.is_in_front(record)
+    }
+
+    /// Whether one may in front of a gap that was crossed: there the records stayed.
+    #[inline(never)]
+    fn is_in_front(&self, record: u32) -> bool {
+        record >= self.machine.front() && record <= self.machine.front_peak()
     }
 
     pub(super) fn get(&self, record: u32, field: u32) -> u32 {

@@ -1,9 +1,12 @@
 //! Freed blocks: they wait before they are merged.
 //!
-//! `free` only appends the block to the ring of those that wait, which is cheap and leaves its bytes alone. They are merged with
+//! `free` only appends the block to the list of those that wait, which is cheap and leaves its bytes alone. They are merged with
 //! the free regions beside them, and filed in bins, longest-freed first: when an allocation finds neither fresh space nor a filed
 //! region that fits, until one does; and one at a time when more than [`PATIENCE`] wait, so that no call has many to merge. So the
 //! block freed last is looked at last, whatever lies beside it.
+//!
+//! A block that is asked for again at exactly its size is not merged first, and the one that waited longest of so many as may wait
+//! counts as merged: a plugin that allocates and frees blocks of one size goes round among them, and nothing is filed.
 
 use super::Kernel;
 use super::layout::*;
@@ -96,8 +99,11 @@ impl<M: Machine> Kernel<M> {
         };
         let address = self.address(record);
         let size = end.wrapping_sub(address) & !7;
-        self.machine
-            .store64(record, ADDRESS, u64::from(size) << 32 | u64::from(address | FILED));
+        self.machine.store64(
+            record,
+            ADDRESS,
+            u64::from(size) << 32 | u64::from(address | FILED),
+        );
         self.file(record);
         record
     }
