@@ -4,6 +4,7 @@
 #   ./build.sh           builds dist/
 #   ./build.sh --check   rebuilds, and fails if dist/ differs
 #   ./build.sh --bless   builds dist/, and takes the new ABI and size as the expected ones
+[ -n "${BASH_VERSION-}" ] || { echo "build.sh: this needs bash: run 'bash build.sh'" >&2; exit 1; }
 set -euo pipefail
 
 rust_version=1.95.0 # as in rust-toolchain.toml
@@ -20,7 +21,8 @@ case $mode in
   *) fail "usage: ./build.sh [--check | --bless]" ;;
 esac
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+. ./.ci/own-environment.sh
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 work=$PWD/target/kernel
 new=$work/dist
