@@ -90,9 +90,10 @@ static void identity(ExtismCurrentPlugin *plugin, const ExtismVal *inputs, Extis
   outputs[0].v.i64 = inputs[0].v.i64;
 }
 
+/* This thread's time on a processor, so that others on the machine count less. */
 static double now(void) {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
