@@ -664,6 +664,41 @@ fn links_in_circles_end() {
     }
 }
 
+/// A block of exactly the size is handed out unmerged, and was so without a look at where it lies: after a host had written over its
+/// record, `alloc` wrote the hint outside of the memory.
+#[test]
+fn a_block_that_waits_where_no_memory_is_is_not_handed_out() {
+    fn check(kernel: &mut dyn Subject, address: u32, state: u32, frees: usize) {
+        kernel.set_limit(1);
+        let handles: Vec<_> = (0..frees).map(|_| kernel.alloc(64)).collect();
+        // Until only what is freed is left.
+        while kernel.alloc(64) != 0 {}
+        handles.iter().for_each(|&handle| kernel.free(handle));
+        let first = u64::from(kernel.registers().peak);
+        let records = first as usize + 24 - 24 * frees..first as usize + 24;
+        for record in records.step_by(24) {
+            let word = &mut kernel.memory_mut()[record..][..4];
+            if word[0] & 7 != 0 {
+                word.copy_from_slice(&(address | state).to_le_bytes());
+            }
+        }
+        for n in [64, 64, 57, 1000] {
+            let (answer, _) = kernel.attempt(Call::Alloc(n), model::ENDLESS);
+            let handle = answer.expect("alloc does not trap");
+            assert!(handle == 0 || handle + n <= kernel.floor(), "{handle}");
+        }
+    }
+    for address in [0, 8, 248, 256, 65_528, 65_536, 0x8000_0000, 0xFFFF_FFF8] {
+        for (state, frees) in [(1, 1), (1, 64), (1, 90), (2, 90)] {
+            check(&mut native(), address, state, frees);
+            #[cfg(not(native_only))]
+            for module in shipped() {
+                check(&mut Lockstep::new(module), address, state, frees);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
     let settled = &mut native();
