@@ -31,16 +31,24 @@ def is_heap(r, a):
     return z3.And(ordered(BASE, a), z3.ULT(a, end))
 
 
-def is_used(r, a):
-    """Whether `reset` has to zero the byte at `a`. If anything was used: all that lies in front of a gap that was crossed, what was handed
-    out or stored to, the records, and of the low memory the links of none, and if anything was freed or may have been written there all."""
+def used(r, a):
+    """The parts of what `reset` has to zero, and whether the byte at `a` is of them. If anything was used: what was handed out or stored
+    to; the records; and of the low memory the links of none, and if anything was freed or may have been written there all."""
     anything = (r.common | r.dirty) != 0
     end = z3.If(ordered(r.frontier + GUARD, r.dirty), r.dirty, r.frontier + GUARD)
-    data = z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_gap(r, a)))
-    records = z3.Or(z3.And(ordered(r.floor, a), z3.ULT(a, r.top)), z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)))
     rare = (r.bins | r.dirty | r.gap_end) != 0
-    links = z3.Or(z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])), z3.And(rare, z3.ULT(a, BASE)))
-    return z3.And(anything, z3.Or(data, records, links))
+    parts = {
+        "data": z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_gap(r, a))),
+        "the records": z3.And(ordered(r.floor, a), z3.ULT(a, r.top)),
+        "those in front of a gap": z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)),
+        "the links of none": z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])),
+        "the low memory": z3.And(rare, z3.ULT(a, BASE)),
+    }
+    return {name: z3.And(anything, part) for name, part in parts.items()}
+
+
+def is_used(r, a):
+    return z3.Or(list(used(r, a).values()))
 
 
 def byte(memory, a):
@@ -366,8 +374,10 @@ def released(c):
 def reset(c):
     b, a = c.before, c.after
     zero = byte(a.memory, c.any) == 0
-    yield "zeroes all that was used", z3.Implies(is_used(b, c.any), zero)
-    yield "changes no byte to anything else than 0, and none of the gap", z3.Or(c.same_memory(), z3.And(zero, z3.Not(is_gap(b, c.any))))
+    for name, part in used(b, c.any).items():
+        yield f"zeroes what was used: {name}", z3.Implies(part, zero)
+    yield "changes no byte to anything else than 0", z3.Or(c.same_memory(), zero)
+    yield "changes no byte of somebody else", z3.Implies(is_gap(b, c.any), c.same_memory())
     kept = ("owned", "growing", "gap_start", "gap_end", "floor", "peak", "front")
     new = {name: value for name, (_, value) in REGISTERS.items() if name not in kept}
     yield "makes the registers as new, but for what the kernel owns and where its records start", c.became(
@@ -419,6 +429,6 @@ STATEMENTS = {
 CASES = {
     "alloc": [(is_impossible, alloc_impossible), (is_fresh, alloc_fresh)],
     "free": [(is_patient, free)],
-    "output_set": [(nothing_put_off, both(lambda c: range_setter(c, *OUTPUT), lambda c: setter(c, *OUTPUT))), (one_put_off, released)],
-    "error_set": [(nothing_put_off, both(error_setter, error_set)), (one_put_off, released)],
+    "output_set": [(nothing_put_off, lambda c: setter(c, *OUTPUT)), (one_put_off, released)],
+    "error_set": [(nothing_put_off, error_set), (one_put_off, released)],
 }

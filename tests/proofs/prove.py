@@ -45,6 +45,7 @@ class Proof:
         self.kernel, self.module, self.answers = kernel, kernel.module, answers
         self.first_only, self.report = first_only, report or (lambda *_: None)
         self.statements, self.failed, self.asking = 0, [], asking
+        self.since, self.verbose = time.process_time(), False
         self.places = set()  # of the instructions that were executed without loops
         self.any = z3.ZeroExt(32, z3.BitVec("any", 32))
 
@@ -84,13 +85,17 @@ class Proof:
     def exports(self, names=None, loops=True):
         """All exports, or those; `loops`: also what leads to loops."""
         names = [name for name in contract.STATEMENTS if names is None or name in names]
+        if "length" in names and self.module.function("length") is self.module.function("length_unsafe"):
+            names.remove("length_unsafe")  # the same function, of which the same is said
         for name in names:
             for condition, statements in contract.CASES.get(name, ()):
                 self.case(name, condition, statements)
+                self.done(f"{name}, {condition.__name__}")
         looping = [name for name in names if self.has_loops(self.module.function(name))]
         for name in names:
             if name not in looping:
                 self.straight(name)
+                self.done(name)
         if loops and looping:
             self.looping(looping)
 
@@ -115,12 +120,14 @@ class Proof:
         for name in names:
             cuts.prepare(self.module.function(name), supposed)
         cuts.settle()
+        self.done("what holds at loops")
         for body in cuts.bodies:
             start = body.start
             if body.function.name:
                 self.export(body.function.name, body.run, cuts, start.registers, [], start.values, start.memory, body.end)
             else:
                 self.notes(f"function {body.function.index}", body.run, cuts, start.registers)
+            self.done(f"{body.function.name or f'function {body.function.index}'}, with its loops")
 
     def export(self, name, run, cuts, before, assumed, arguments, memory, end):
         self.notes(name, run, cuts, before, assumed, arguments)
@@ -144,6 +151,13 @@ class Proof:
         self.notes(name, run, None, before, assumed, arguments)
         if end is not None:
             self.contract(name, run, arguments, before, memory, end, assumed + self.facts(run, None), statements)
+
+    def done(self, name):
+        """Says how long a part took."""
+        now = time.process_time()
+        if self.verbose:
+            print(f"  {now - self.since:6.1f} s: {name}", flush=True)
+        self.since = now
 
     def contract(self, name, run, arguments, before, memory, end, facts, statements):
         call = contract.Call(run, self.module.function(name), arguments, contract.Moment(before, memory), end, self.any)
@@ -191,6 +205,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="kernel files, of this or any other kernel")
     parser.add_argument("--only", action="append", help="an export; all if none is named")
+    parser.add_argument("--verbose", action="store_true", help="say how long each part takes")
     options = parser.parse_args()
     wrong, seen, answers = 0, {}, Answers()
 
@@ -209,6 +224,7 @@ def main():
         seen[key] = name
         if kernel.known:
             proof = Proof(kernel, answers, report=report)
+            proof.verbose = options.verbose
             proof.new_instance()
             proof.exports(options.only)
             statements, failed = proof.statements, len(proof.failed)
