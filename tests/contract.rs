@@ -227,6 +227,19 @@ fn fresh_space_comes_before_freed_blocks() {
     });
 }
 
+/// A break of `fits_behind_gap` was caught by no test: behind a gap freed blocks came first.
+#[test]
+fn behind_a_gap_fresh_space_comes_before_freed_blocks() {
+    on_all!(|kernel: &mut dyn Subject| {
+        kernel.alloc(64_000);
+        kernel.grow_by_somebody_else(1);
+        let behind = kernel.alloc(20_000);
+        assert!(behind > 2 * PAGE);
+        kernel.free(behind);
+        assert!(kernel.alloc(20_000) > behind);
+    });
+}
+
 /// Blocks with live neighbours, so that nothing merges, in a memory that is used up.
 fn separate_blocks(kernel: &mut dyn Subject, sizes: impl Iterator<Item = u64>) -> Vec<u64> {
     let blocks = sizes
@@ -579,6 +592,68 @@ fn bounded_live_data_takes_bounded_memory() {
     assert!(ratio <= 2.0, "{ratio}");
 }
 
+/// A break that kept the register `reserve` as it is after a page for records was caught by no test.
+#[test]
+fn after_a_page_for_records_growth_brings_fresh_space_again() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let region = kernel.alloc(20_000);
+        kernel.use_up(4096);
+        kernel.free(region);
+        while kernel.pages() == 1 {
+            assert!((region..region + 20_000).contains(&kernel.alloc(8)));
+        }
+        let large = kernel.alloc(100_000);
+        assert!(kernel.floor() - kernel.frontier() > 1000);
+        assert!(kernel.alloc(8) > large);
+    });
+}
+
+/// A break that counted only fresh space as room for records was caught by no test.
+#[test]
+fn records_of_blocks_that_are_no_more_serve_again() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let region = kernel.alloc(20_000);
+        kernel.use_up(4096);
+        kernel.set_limit(1);
+        let mut most = 0;
+        for round in 0..4 {
+            kernel.free(region);
+            let cut = std::iter::repeat_with(|| kernel.alloc(8)).take_while(|&handle| handle != 0);
+            let cut: Vec<_> = cut.collect();
+            assert!(cut.len() >= most, "{} in round {round}", cut.len());
+            most = cut.len();
+            for handle in cut {
+                kernel.free(handle);
+            }
+            assert_eq!(kernel.alloc(20_000), region);
+        }
+    });
+}
+
+/// A break that kept no room for the two records that crossing a gap takes was caught by no test.
+#[test]
+fn where_regions_were_cut_to_the_last_record_a_gap_can_be_crossed() {
+    for more in [0, 8, 16] {
+        on_all!(|kernel: &mut dyn Subject| {
+            let region = kernel.alloc(20_000 + more);
+            let blocks = kernel.use_up(4096);
+            let blocks: Vec<_> = blocks.iter().map(|&h| (h, kernel.length(h))).collect();
+            for &(handle, n) in &blocks {
+                kernel.fill(handle, n, 5);
+            }
+            kernel.set_limit(1);
+            kernel.free(region);
+            while kernel.alloc(8) != 0 {}
+            kernel.set_limit(65536);
+            kernel.grow_by_somebody_else(1);
+            assert_ne!(kernel.alloc(70_000), 0);
+            for &(handle, n) in &blocks {
+                assert!(kernel.length(handle) == n && kernel.is_filled(handle, n, 5));
+            }
+        });
+    }
+}
+
 /// Pages for records are no pages for blocks, and where growth is refused, or traps, the rest of a region is handed out whole.
 #[test]
 fn where_no_page_can_be_had_for_a_record_a_region_is_handed_out_whole() {
@@ -740,6 +815,37 @@ fn setting_output_or_error_again_takes_a_free_back() {
     });
 }
 
+/// A break that freed the output when an error was set was caught by no test.
+#[test]
+fn setting_the_error_releases_no_output() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let [output, error] = [kernel.alloc(20), kernel.alloc(30)];
+        kernel.output_set(output, 20);
+        kernel.free(output);
+        for handle in [error, 0] {
+            kernel.error_set(handle);
+            assert_eq!(kernel.length(output), 20);
+        }
+        kernel.output_set(error, 30);
+        assert_eq!(kernel.length(output), 0);
+    });
+}
+
+/// A break that kept it was caught by no test: it freed the next plugin's block.
+#[test]
+fn reset_forgets_a_free_that_was_put_off() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let output = kernel.alloc(20);
+        kernel.output_set(output, 20);
+        kernel.free(output);
+        kernel.reset();
+        assert_eq!(kernel.alloc(20), output);
+        let other = kernel.alloc(30);
+        kernel.output_set(other, 30);
+        assert_eq!(kernel.length(output), 20);
+    });
+}
+
 /// A host that never resets frees what it has read: in version 0.1.0, which ignored that, it had 930 pages after 20,000 calls.
 #[test]
 fn a_host_that_frees_its_output_and_never_resets_stays_small() {
@@ -802,6 +908,21 @@ fn what_a_host_copies_where_an_alloc_failed_is_zeroed() {
             }
         });
     }
+}
+
+/// A break that zeroed only as many bytes as the kernel owns was caught by no test: behind a gap there are more to zero.
+#[test]
+fn what_a_host_copies_behind_a_gap_where_an_alloc_failed_is_zeroed() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let foreign = kernel.grow_by_somebody_else(1);
+        kernel.set_limit(4);
+        assert!(kernel.alloc(70_000) > 2 * PAGE);
+        assert_eq!(kernel.alloc(250_000), 0);
+        let frontier = kernel.frontier() as usize;
+        kernel.memory_mut()[frontier..250_000].fill(7);
+        kernel.reset();
+        kernel.check_as_new(std::slice::from_ref(&foreign));
+    });
 }
 
 fn check_untouched(kernel: &dyn Subject, foreign: &[std::ops::Range<usize>]) {

@@ -176,7 +176,7 @@ impl<M: Machine> Kernel<M> {
             self.machine.zero(start, gap_start as u32);
             start = gap_end as u32;
             let floor = self.machine.floor();
-            if floor > start {
+            if u64::from(floor) > gap_end {
                 let top = highest_slot(self.known_end()) + RECORD;
                 self.machine.zero(floor, top);
             }

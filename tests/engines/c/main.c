@@ -251,8 +251,8 @@ int main(int argc, char **argv) {
     if (argc != 4) return 2;
     kernel = read_file(argv[1]);
     plugins = argv[3];
-#ifdef EXTISM_RUNTIME_MVP_H /* `run` includes the header beside the file, if there is one: for hosts that can't read files */
-    struct bytes header = { (uint8_t *)extism_runtime_mvp, EXTISM_RUNTIME_MVP_LENGTH };
+#ifdef KERNEL_ARRAY /* `run` includes the header beside the file, if there is one: for hosts that can't read files */
+    struct bytes header = { (uint8_t *)KERNEL_ARRAY, sizeof KERNEL_ARRAY };
     if (!bytes_same(kernel, header)) return fprintf(stderr, "FAILED: %s is not what the header has\n", argv[1]), 1;
     kernel = header;
 #endif

@@ -100,7 +100,7 @@ impl Engine {
     }
 
     fn problems(&self, peer: bool) -> Vec<String> {
-        let problem = |text: &str| format!("{}: {text}", self.asked);
+        let problem = |text: &str| format!("{} on {}: {text}", self.asked, self.kernel);
         let Some(shown) = &self.shown else {
             return vec![problem("could not be had, or its runner broke")];
         };
