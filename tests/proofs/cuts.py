@@ -43,6 +43,7 @@ class Claim:
     reached: tuple  # the same, as ids of its conjuncts
     facts: int
     view: View
+    multiples: list  # that are known there
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Cuts:
         if assume:
             for fact in assume(start.registers):
                 self.suppose_one(run, fact, state)
+            invariant.suppose_slots(start.registers, run)
         else:
             self.suppose(run, ("before", function.index), start, state)
         state.condition = ()
@@ -187,13 +189,15 @@ class Cuts:
 
     def claim(self, run, key, view, state):
         self.candidates.setdefault(key, templates(view, self.watched))
-        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view))
+        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view, list(run.multiples)))
 
     def suppose(self, run, key, view, state):
         """Makes facts of a place's candidates: each as long as it stands."""
         standing = self.candidates.setdefault(key, templates(view, self.watched))
         for name, template in standing.items():
-            self.suppose_one(run, template(view), state, (key, name))
+            if template:
+                self.suppose_one(run, template(view), state, (key, name))
+        invariant.suppose_slots(view.registers, run, (key, invariant.SLOTS), state.reached)
 
     def suppose_one(self, run, condition, state, tag=None):
         way = tuple(one.get_id() for one in state.condition)
@@ -220,7 +224,7 @@ class Cuts:
         standing, before = self.candidates[claim.key], len(self.candidates[claim.key])
         conditions = {}
         for name, template in standing.items():
-            conditions[name] = template(claim.view)
+            conditions[name] = template(claim.view) if template else invariant.show_slots(claim.view.registers, claim.multiples)
         for asked, condition in conditions.items():
             if asked not in standing or self.is_supposed(body, claim, condition):
                 continue
@@ -250,7 +254,7 @@ class Cuts:
 
 def templates(view, watched):
     """The candidates of a place, by name."""
-    found = {}
+    found = {invariant.SLOTS: None}
     for name, part in invariant.PARTS.items():
         found[name] = lambda v, part=part: part(v.registers)
     if view.before:

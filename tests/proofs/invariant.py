@@ -95,21 +95,6 @@ def is_place(r, record):
     )
 
 
-THIRD = 0xAAAAAAAB  # 3 times this is 1 in 32 bits
-
-
-def is_slot(address):
-    """Whether it is a multiple of a record's 24 bytes: then a third of it is a small multiple of 8, else some other number."""
-    third = z3.Extract(31, 0, address) * THIRD
-    return z3.And(third & 7 == 0, z3.ULE(third, 2**32 // 24 * 8))
-
-
-def slots(r):
-    """The same of the highest slot, for who supposes the invariant: there is such a number."""
-    number = unsigned(z3.BitVec("slots", 28))
-    return z3.And(z3.ULE(number, 2**32 // 24), r.peak == number * 24)
-
-
 # The parts of the invariant, each with the sentence that it is.
 PARTS = {
     "the memory has at least a page, and at most 4 GiB": lambda r: z3.And(z3.UGE(r.pages, 1), z3.ULE(r.pages, MOST_PAGES)),
@@ -125,7 +110,6 @@ PARTS = {
     "records, one after the other, end in front of the margin of the known memory": lambda r: z3.And(
         ordered(r.floor, r.top, r.top + MARGIN, r.known_end), ordered(BASE + GUARD, r.floor)
     ),
-    "records lie at multiples of their size": lambda r: is_slot(r.peak),
     "heap and records have their ends at multiples of 8": lambda r: z3.And(
         [multiple(x, 8) for x in (r.common, r.far, r.floor, r.peak, r.front_peak)]
     ),
@@ -171,6 +155,27 @@ PARTS = {
 }
 
 
-def supposed(r):
-    """What may be supposed of the registers before a call."""
-    return [part(r) for part in PARTS.values()] + [slots(r)]
+# The last part: records lie at multiples of their size. Who supposes it is given a number of slots, who shows it must have come upon one.
+SLOTS = "records lie at multiples of their size"
+
+
+def suppose_slots(r, run, tag=None, reached=None):
+    if any(multiple.eq(r.top) for _, multiple in run.multiples):
+        return
+    slots = unsigned(run.fresh("slots", 28))
+    run.fact(z3.ULE(slots, 2**32 // RECORD))
+    fact = r.top == slots * RECORD
+    run.fact(fact if reached is None else z3.Implies(reached, fact), tag)
+    run.multiples += [(RECORD, slots * RECORD), (RECORD, r.top)]
+
+
+def show_slots(r, multiples):
+    return z3.Or([r.top == multiple for factor, multiple in multiples if factor == RECORD] + [z3.BoolVal(False)])
+
+
+def no_multiple_between():
+    """That a multiple of a record's size that is at most a number is at most the largest such multiple. In whole numbers, since there it is
+    easy: with factors of at most 2^32 / 24, as they all are, no product has more than 32 bits."""
+    number, slots, quotient = z3.Ints("number slots quotient")
+    largest = z3.And(quotient * RECORD <= number, number - quotient * RECORD < RECORD)
+    return z3.Implies(z3.And(largest, slots * RECORD <= number), slots * RECORD <= quotient * RECORD)

@@ -8,11 +8,12 @@ import time
 import z3
 
 import contract
+import invariant
 import sequences
 import wasm
 from cuts import Cuts
-from invariant import PARTS, REGISTERS, Registers, supposed
-from solver import SAT, UNSAT, Answers
+from invariant import PARTS, RECORD, REGISTERS, SLOTS, Registers
+from solver import SAT, UNKNOWN, UNSAT, Answers
 from symbolic import BITS, Run, State
 
 
@@ -55,7 +56,9 @@ class Proof:
         """One statement: under the conditions the claim holds."""
         if not self.asking:
             return
-        verdict, values = self.answers.ask(conditions + [z3.Not(claim)], what)
+        self.statement(what, *self.answers.ask(conditions + [z3.Not(claim)], what))
+
+    def statement(self, what, verdict, values):
         self.statements += 1
         if verdict != UNSAT:
             self.failed.append((what, verdict, values))
@@ -71,6 +74,10 @@ class Proof:
         registers = Registers(values, z3.BitVecVal(self.module.pages, 64))
         for name, part in PARTS.items():
             self.state([], part(registers), f"a new instance: {name}")
+        self.state([], z3.URem(registers.top, RECORD) == 0, f"a new instance: {SLOTS}")
+        whole = z3.Solver()
+        whole.add(z3.Not(invariant.no_multiple_between()))
+        self.statement("no multiple lies between a number and the largest below it", UNSAT if whole.check() == z3.unsat else UNKNOWN, None)
         r, state, assumed = self.any_state(Run(self.module))
         self.state(assumed, contract.a_gap_is_larger(r), "the heap: where first and last byte lie in it, so do those between")
 
@@ -79,7 +86,8 @@ class Proof:
         values = [z3.BitVec(name, BITS[kind]) for name, (kind, _) in REGISTERS.items()]
         pages = z3.BitVec("pages", 64)
         registers = Registers(values, pages)
-        assumed = supposed(registers)
+        assumed = [part(registers) for part in PARTS.values()]
+        invariant.suppose_slots(registers, run)
         return registers, State((), [], values, run.fresh_memory(), pages, []), assumed
 
     def exports(self, names=None, loops=True):
@@ -118,7 +126,7 @@ class Proof:
             if cuts.is_summed_up(function):
                 cuts.prepare(function)
         for name in names:
-            cuts.prepare(self.module.function(name), supposed)
+            cuts.prepare(self.module.function(name), lambda r: [part(r) for part in PARTS.values()])
         cuts.settle()
         self.done("what holds at loops")
         for body in cuts.bodies:
@@ -137,6 +145,7 @@ class Proof:
         after = Registers(end.globals, end.pages)
         for what, part in PARTS.items():
             self.state(facts + list(end.condition), part(after), f"{name} keeps: {what}")
+        self.state(facts + list(end.condition), invariant.show_slots(after, run.multiples), f"{name} keeps: {SLOTS}")
         self.contract(name, run, arguments, before, memory, end, facts, contract.STATEMENTS[name])
 
     def case(self, name, condition, statements):
