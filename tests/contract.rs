@@ -894,7 +894,7 @@ fn what_a_host_copies_where_an_alloc_failed_is_zeroed() {
                 assert_eq!(kernel.alloc(n.max(2000)), 0);
                 let end = kernel.memory().len().min(n.max(2000) as usize);
                 let mut at = 0;
-                for range in foreign.iter().cloned().chain([end..end]) {
+                for range in foreign.iter().cloned().chain(std::iter::once(end..end)) {
                     kernel.memory_mut()[at..range.start.min(end)].fill(7);
                     at = range.end.min(end);
                 }

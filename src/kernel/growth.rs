@@ -97,8 +97,8 @@ impl<M: Machine> Kernel<M> {
         let rest = self.add_record(self.machine.last(), 0);
         let gap = self.add_record(rest, 0);
         let front = self.machine.floor();
-        self.set(gap, ADDRESS, front + HINT as u32 | APART);
-        self.set(rest, ADDRESS, frontier + HINT as u32 | WAITING);
+        self.set(gap, ADDRESS, (front + HINT as u32) | APART);
+        self.set(rest, ADDRESS, (frontier + HINT as u32) | WAITING);
         self.merge(rest);
         self.machine.set_front(front);
         self.machine.set_front_peak(self.machine.peak());

@@ -247,7 +247,7 @@ impl<M: Machine> Kernel<M> {
         let mut record = region;
         if rest >= SMALLEST && self.has_room_for_record() {
             record = self.add_record(self.link(region, PREVIOUS), region);
-            self.set(region, ADDRESS, address + need + HINT as u32 | FILED);
+            self.set(region, ADDRESS, (address + need + HINT as u32) | FILED);
             self.set(region, LENGTH, rest - HINT as u32);
             self.file(region);
             self.set(record, ADDRESS, address);

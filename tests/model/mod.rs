@@ -386,7 +386,7 @@ impl Machine for TestMachine {
         if self.budget.get() == 0 {
             // A loop may be stopped anywhere.
             self.native
-                .zero(start, start + (end.wrapping_sub(start) / 2 & !7));
+                .zero(start, start + ((end.wrapping_sub(start) / 2) & !7));
         }
         self.spend();
         self.native.zero(start, end);

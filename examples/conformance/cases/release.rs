@@ -190,7 +190,8 @@ fn named_blocks(book: &mut Book) {
             c.length("$a").is(0);
         },
     );
-    let reason = "freeing the current output is put off: the block stays live until it is output no more";
+    let reason =
+        "freeing the current output is put off: the block stays live until it is output no more";
     book.case("free of the output: put off", reason, |c| {
         c.filled("a", 16, 0xaa);
         c.output_set("$a", 16);
@@ -224,32 +225,44 @@ fn named_blocks(book: &mut Book) {
         c.length("$a").is(0);
         c.length("$b").is(16);
     });
-    book.case("free of the output: released by another output", reason, |c| {
-        c.block("a", 16);
-        c.block("b", 16);
-        c.output_set("$a", 16);
-        c.free("$a");
-        c.length("$a").is(16);
-        c.output_set("$b", 16);
-        c.length("$a").is(0);
-        c.length("$b").is(16);
-    });
-    book.case("free of the output: released by an empty one elsewhere", reason, |c| {
-        c.block("a", 16);
-        c.output_set("$a", 16);
-        c.free("$a");
-        c.output_set("$a+8", 0);
-        c.length("$a").is(0);
-    });
-    book.case("free of the output: refused outputs release nothing", reason, |c| {
-        c.filled("a", 16, 0xaa);
-        c.output_set("$a", 16);
-        c.free("$a");
-        c.output_set(0, 0);
-        c.output_set("$a", "$end");
-        c.intact("a", 16, 0xaa);
-        c.named("output", "$a", 16);
-    });
+    book.case(
+        "free of the output: released by another output",
+        reason,
+        |c| {
+            c.block("a", 16);
+            c.block("b", 16);
+            c.output_set("$a", 16);
+            c.free("$a");
+            c.length("$a").is(16);
+            c.output_set("$b", 16);
+            c.length("$a").is(0);
+            c.length("$b").is(16);
+        },
+    );
+    book.case(
+        "free of the output: released by an empty one elsewhere",
+        reason,
+        |c| {
+            c.block("a", 16);
+            c.output_set("$a", 16);
+            c.free("$a");
+            c.output_set("$a+8", 0);
+            c.length("$a").is(0);
+        },
+    );
+    book.case(
+        "free of the output: refused outputs release nothing",
+        reason,
+        |c| {
+            c.filled("a", 16, 0xaa);
+            c.output_set("$a", 16);
+            c.free("$a");
+            c.output_set(0, 0);
+            c.output_set("$a", "$end");
+            c.intact("a", 16, 0xaa);
+            c.named("output", "$a", 16);
+        },
+    );
     book.case(
         "free of the output: taken back",
         "setting the same block again takes the free back",
@@ -335,15 +348,19 @@ fn named_blocks(book: &mut Book) {
         c.free("$b");
         c.length("$b").is(16);
     });
-    book.case("free of the error: released when it is cleared", reason, |c| {
-        c.block("a", 16);
-        c.error_set("$a");
-        c.free("$a");
-        c.length("$a").is(16);
-        c.error_set(0);
-        c.length("$a").is(0);
-        c.error_get().is(0);
-    });
+    book.case(
+        "free of the error: released when it is cleared",
+        reason,
+        |c| {
+            c.block("a", 16);
+            c.error_set("$a");
+            c.free("$a");
+            c.length("$a").is(16);
+            c.error_set(0);
+            c.length("$a").is(0);
+            c.error_get().is(0);
+        },
+    );
     book.case("free of the error: released by another", reason, |c| {
         c.block("a", 16);
         c.block("b", 16);
