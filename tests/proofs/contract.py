@@ -19,9 +19,9 @@ MOST = 2**32 - HINT  # bytes of the largest block
 # ---- words of the contract
 
 
-def is_gap(r, a):
-    """Whether the byte at `a` belongs to somebody else."""
-    return z3.And(r.has_gap(), ordered(r.gap_start, a), z3.ULT(a, r.gap_end))
+def is_foreign(r, a):
+    """Whether the byte at `a` belongs to somebody else: it lies in the gap, or behind what the kernel knows of."""
+    return z3.Or(ordered(r.known_end, a), z3.And(r.has_gap(), ordered(r.gap_start, a), z3.ULT(a, r.gap_end)))
 
 
 def is_heap(r, a):
@@ -38,7 +38,7 @@ def used(r, a):
     end = z3.If(ordered(r.frontier + GUARD, r.dirty), r.dirty, r.frontier + GUARD)
     rare = (r.bins | r.dirty | r.gap_end) != 0
     parts = {
-        "data": z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_gap(r, a))),
+        "data": z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_foreign(r, a))),
         "the records": z3.And(ordered(r.floor, a), z3.ULT(a, r.top)),
         "those in front of a gap": z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)),
         "the links of none": z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])),
@@ -82,7 +82,7 @@ def is_live(r, memory, handle):
 
 
 def may_access(name, note, before, now, arguments):
-    """Whether an export, or a function inside, may make this access."""
+    """Whether an export, or a function inside, may make this access, which lies in the memory: that is asked for all."""
     a, end = note.address, note.address + note.width
     if name in ("load_u8", "load_u64", "store_u8", "store_u64"):
         count = note.width.as_long()
@@ -91,10 +91,10 @@ def may_access(name, note, before, now, arguments):
         return z3.And(a == before.input_offset + arguments[0], ordered(before.input_offset, a, end, before.input_offset + before.input_length))
     if note.kind == "load":
         # What is read may be anything, and is checked before it leads to a write.
-        return ordered(a, end, now.size)
+        return z3.BoolVal(True)
     if note.kind == "fill":
-        in_one_piece = z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))
-        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.known_end), in_one_piece))
+        # On one side of the gap.
+        return z3.Or(note.width == 0, z3.Not(now.has_gap()), ordered(now.gap_end, a), ordered(end, now.gap_start))
     low_memory = ordered(a, end, BASE)
     records = z3.Or(ordered(now.floor, a, end, now.top), ordered(now.front, a, end, now.front_top))
     hint = z3.And(note.width == 4, is_heap(now, a), is_heap(now, a + 3))
@@ -305,7 +305,7 @@ def alloc_impossible(c):
     yield "answers 0 for impossible sizes", c.result == 0
     yield "and changes no byte, and no register but the mark of what reset zeroes", z3.And(c.same_memory(), c.same_registers("dirty"))
     yield "reset will zero what a host may write at address 0", z3.Implies(
-        z3.And(z3.ULT(c.any, n), z3.ULT(n, 2**32), z3.ULT(c.any, c.before.known_end), z3.Not(is_gap(c.before, c.any))), is_used(c.after, c.any)
+        z3.And(z3.ULT(c.any, n), z3.ULT(n, 2**32), z3.Not(is_foreign(c.before, c.any))), is_used(c.after, c.any)
     )
 
 
@@ -377,7 +377,7 @@ def reset(c):
     for name, part in used(b, c.any).items():
         yield f"zeroes what was used: {name}", z3.Implies(part, zero)
     yield "changes no byte to anything else than 0", z3.Or(c.same_memory(), zero)
-    yield "changes no byte of somebody else", z3.Implies(is_gap(b, c.any), c.same_memory())
+    yield "changes no byte of somebody else", z3.Implies(is_foreign(b, c.any), c.same_memory())
     kept = ("owned", "growing", "gap_start", "gap_end", "floor", "peak", "front")
     new = {name: value for name, (_, value) in REGISTERS.items() if name not in kept}
     yield "makes the registers as new, but for what the kernel owns and where its records start", c.became(
