@@ -206,50 +206,58 @@ class Cuts:
         run.fact(z3.Implies(state.reached, condition), tag)
 
     def settle(self):
-        """Strikes out what isn't kept, until nothing is left to strike out: always at the first way that is open, so that what comes later is
-        asked when what it rests on is settled."""
+        """Strikes out what isn't kept, until nothing is left to strike out. What a way keeps is asked again only if something that this rested
+        on was struck out."""
         ways = [(body, claim) for body in self.bodies for claim in body.claims]
-        rests_on = [{tag[0] for tag, _ in body.run.facts[: claim.facts] if tag} for body, claim in ways]
+        rests_on = [{} for _ in ways]  # for each way, of each candidate that it keeps: what that rests on
         is_open = [True] * len(ways)
         while True in is_open:
             i = is_open.index(True)
             is_open[i] = False
-            body, claim = ways[i]
-            if self.strike_out(body, claim):
-                for j, keys in enumerate(rests_on):
-                    is_open[j] |= claim.key in keys
+            struck = self.strike_out(*ways[i], rests_on[i])
+            if struck:
+                for j, kept in enumerate(rests_on):
+                    for name in [name for name, tags in kept.items() if tags & struck]:
+                        del kept[name]
+                        is_open[j] = True
 
-    def strike_out(self, body, claim):
-        """Strikes out what one way to a place doesn't keep; whether it did."""
-        standing, before = self.candidates[claim.key], len(self.candidates[claim.key])
+    def strike_out(self, body, claim, rests_on):
+        """Strikes out what one way to a place doesn't keep; the tags of what was struck out."""
+        standing, struck = self.candidates[claim.key], set()
         conditions = {}
         for name, template in standing.items():
             conditions[name] = template(claim.view) if template else invariant.show_slots(claim.view.registers, claim.multiples)
         for asked, condition in conditions.items():
-            if asked not in standing or self.is_supposed(body, claim, condition):
+            if asked not in standing or asked in rests_on:
                 continue
-            answer, values = self.ask(body, claim.facts, claim.condition, condition, (claim.key, asked))
-            if answer != UNSAT:
-                del standing[asked]
-                for name in list(standing) if values else ():
-                    if evaluated(conditions[name], values) is False:
-                        del standing[name]
-        return len(standing) < before
+            tag = self.is_supposed(body, claim, condition)
+            if tag is not None:
+                rests_on[asked] = {tag}
+                continue
+            facts = [(tag, fact) for tag, fact in body.run.facts[: claim.facts] if self.stands(tag)]
+            question = [fact for _, fact in facts] + [claim.condition, z3.Not(condition)]
+            what = (body.function.name or body.function.index, claim.key, asked)
+            answer, values, core = self.answers.explain(question, what)
+            if answer == UNSAT:
+                rests_on[asked] = {facts[i][0] for i in core if i < len(facts)}
+                continue
+            struck.add((claim.key, asked))
+            for name in list(standing) if values else ():
+                if name != asked and evaluated(conditions[name], values) is False:
+                    struck.add((claim.key, name))
+            for key, name in struck:
+                standing.pop(name, None)
+        return struck
 
     def stands(self, tag):
         return tag is None or tag[1] in self.candidates[tag[0]]
 
     def is_supposed(self, body, claim, condition):
-        """Whether the very same is supposed on this way: nothing that it speaks about has changed."""
+        """The tag under which the very same is supposed on this way, if it is: nothing that it speaks about has changed."""
         for tag, reached, i in body.supposed.get(condition.get_id(), ()):
             if i < claim.facts and self.stands(tag) and reached == claim.reached[: len(reached)]:
-                return True
-        return False
-
-    def ask(self, body, count, condition, claim, what=None):
-        """Whether there is a case in which the claim is wrong, and which."""
-        conditions = [fact for tag, fact in body.run.facts[:count] if self.stands(tag)]
-        return self.answers.ask(conditions + [condition, z3.Not(claim)], (body.function.name or body.function.index, what))
+                return tag or ("always",)
+        return None
 
 
 def templates(view, watched):
@@ -261,7 +269,6 @@ def templates(view, watched):
         for i, value in enumerate(view.globals):
             if not value.eq(view.before.globals[i]):
                 found[f"register {i} is what it was"] = lambda v, i=i: v.globals[i] == v.before.globals[i]
-                found[f"register {i} has not fallen"] = lambda v, i=i: z3.UGE(v.globals[i], v.before.globals[i])
         if not view.memory.eq(view.before.memory):
             found["the watched byte is what it was, or 0"] = lambda v: z3.Or(v.memory == v.before.memory, v.memory == 0)
             found["the watched byte is what it was"] = lambda v: v.memory == v.before.memory
@@ -272,6 +279,9 @@ def templates(view, watched):
 
                 found[f"filled from argument {i} to {j}"] = lambda v, f=between: z3.Implies(f(v, -1), v.memory == 0)
                 found[f"changed from argument {i} to {j} only"] = lambda v, f=between: z3.Or(v.memory == v.before.memory, f(v, 6))
+    for i, value in enumerate(view.values if view.before and view.results else ()):
+        if value.size() == 64:
+            found[f"argument {i}: so much room, unless the answer is 0"] = lambda v, i=i: z3.Or(v.results[0] == 0, has_room(v.registers, v.values[i]))
     kinds = [("values", i) for i, value in enumerate(view.values)] + [("results", i) for i in range(len(view.results))]
     small = [(kind, i) for kind, i in kinds if getattr(view, kind)[i].size() == 32]
     for kind, i in small:
@@ -281,7 +291,6 @@ def templates(view, watched):
 
         what = f"{kind} {i}"
         found[f"{what}: below the top"] = lambda v, value=value: z3.ULT(value(v), v.registers.top)
-        found[f"{what}: at most 20 bytes above"] = lambda v, value=value: z3.ULT(value(v), v.registers.top + 20)
         found[f"{what}: a record"] = lambda v, value=value: invariant.is_record(v.registers, value(v))
         found[f"{what}: a record or none"] = lambda v, value=value: z3.Or(value(v) == 0, invariant.is_record(v.registers, value(v)))
         found[f"{what}: a cell"] = lambda v, value=value: is_cell(v.registers, value(v))
@@ -299,3 +308,8 @@ def pairs_of_addresses(view):
 def is_cell(r, cell):
     """A word of the low memory, or one of the links of a record."""
     return z3.Or(z3.ULT(cell, invariant.BASE), invariant.is_record(r, (cell & 0xFFFFFFF8) - 8))
+
+
+def has_room(r, count):
+    """Whether so many bytes lie between frontier and floor."""
+    return invariant.ordered(r.frontier, r.frontier + count, r.floor)

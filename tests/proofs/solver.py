@@ -14,43 +14,71 @@ class Answers:
 
     def __init__(self, milliseconds=300_000):
         self.milliseconds, self.asked, self.slowest = milliseconds, 0, (0, None)
-        self.known = set()  # questions, as hashes of their texts, that were answered with UNSAT
+        self.known = {}  # questions, as hashes of their texts, that were answered with UNSAT, and which of the conditions that takes
 
     def ask(self, conditions, what=None):
         """The verdict, and for SAT the values of all variables but memories."""
-        began = time.process_time()
-        verdict, values = self.decide(conditions)
-        self.slowest = max(self.slowest, (time.process_time() - began, str(what)))
+        verdict, values, _ = self.explain(conditions, what, False)
         return verdict, values
 
-    def decide(self, conditions):
+    def explain(self, conditions, what=None, core=True):
+        """The same, and for UNSAT the indices of the conditions that are enough for it."""
+        began = time.process_time()
         conditions = [z3.simplify(one) for one in conditions]
-        if any(z3.is_false(one) for one in conditions):
-            return UNSAT, None
+        for i, one in enumerate(conditions):
+            if z3.is_false(one):
+                return UNSAT, None, {i}
+        parts = [(i, part) for i, one in enumerate(conditions) for part in conjuncts(one)]
+        kept = [i for i, _ in parts]
         text = z3.Solver()
-        text.add([one for one in conditions if not z3.is_true(one)])
+        for _, part in parts:
+            text.add(part)
+        assert len(text.assertions()) == len(parts)
         text = "(set-logic QF_ABV)\n" + text.to_smt2()
         key = hashlib.sha256(text.encode()).digest()
-        if key in self.known:
-            return UNSAT, None
-        self.asked += 1
+        if key not in self.known:
+            verdict, values, found = self.decide(text, len(parts), core)
+            self.asked += 1
+            self.slowest = max(self.slowest, (time.process_time() - began, str(what)))
+            if verdict != UNSAT:
+                return verdict, values, None
+            self.known[key] = found
+        found = self.known[key]
+        return UNSAT, None, set(kept) if found is None else {kept[i] for i in found}
+
+    def decide(self, text, count, core):
         terms, options = bitwuzla.TermManager(), bitwuzla.Options()
         options.set(bitwuzla.Option.PRODUCE_MODELS, True)
+        options.set(bitwuzla.Option.PRODUCE_UNSAT_CORES, core)
         options.set(bitwuzla.Option.TIME_LIMIT_PER, self.milliseconds)
         parser = bitwuzla.Parser(terms, options)
         parser.parse(text, True, False)
         solver = parser.bitwuzla()
+        asserted = [hash(one) for one in solver.get_assertions()] if core else []  # in the order of the text
         result = solver.check_sat()
         if result == bitwuzla.Result.UNSAT:
-            self.known.add(key)
-            return UNSAT, None
+            if not core:
+                return UNSAT, None, None
+            taken = {hash(one) for one in solver.get_unsat_core()}
+            if len(asserted) != count or not taken <= set(asserted):
+                return UNSAT, None, None  # some were taken apart
+            return UNSAT, None, [i for i, one in enumerate(asserted) if one in taken]
         if result != bitwuzla.Result.SAT:
-            return UNKNOWN, None
+            return UNKNOWN, None, None
         values = {}
         for term in parser.get_declared_funs():
             if term.sort().is_bv():
                 values[term.symbol().strip("|")] = int(solver.get_value(term).value(10))
-        return SAT, values
+        return SAT, values, None
+
+
+def conjuncts(condition):
+    """The parts that must all be true."""
+    if z3.is_and(condition):
+        return [part for one in condition.children() for part in conjuncts(one)]
+    if z3.is_not(condition) and z3.is_or(condition.arg(0)):
+        return [part for one in condition.arg(0).children() for part in conjuncts(z3.simplify(z3.Not(one)))]
+    return [] if z3.is_true(condition) else [condition]
 
 
 def evaluated(condition, values, cache={}):
