@@ -4,6 +4,7 @@
 #   ./build.sh           builds dist/
 #   ./build.sh --check   rebuilds, and fails if dist/ differs
 #   ./build.sh --bless   builds dist/, and takes the new ABI and size as the expected ones
+[ -n "${BASH_VERSION-}" ] || { echo "build.sh: this needs bash: run 'bash build.sh'" >&2; exit 1; }
 set -euo pipefail
 
 rust_version=1.95.0 # as in rust-toolchain.toml
@@ -20,12 +21,14 @@ case $mode in
   *) fail "usage: ./build.sh [--check | --bless]" ;;
 esac
 
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+. ./.ci/own-environment.sh
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 work=$PWD/target/kernel
 new=$work/dist
+linked=$work/linker
 rm -rf "$work"
-mkdir -p "$new"
+mkdir -p "$new" "$linked"
 
 # --- tools -----------------------------------------------------------------------------------------------------------
 
@@ -67,20 +70,29 @@ features=(--enable-mutable-globals --enable-reference-types --enable-bulk-memory
 build() { # TARGET FILE [WASM-OPT OPTION...]
   local target=$1 file=$2
   shift 2
+  local flags=() base=()
+  if [ -n "$one_memory" ]; then
+    flags=(--cfg extism_one_memory) base=(kernel-base.wat base)
+  fi
   rustc --crate-name extism_kernel --edition 2024 --crate-type cdylib --target "$target" --cfg extism_kernel_build \
     -Copt-level=z -Clto=fat -Ccodegen-units=1 -Cpanic=abort -Cstrip=symbols \
-    -Clink-arg=--no-entry -Clink-arg=-zstack-size=0 -Clink-arg=--initial-memory=65536 \
+    -Clink-arg=--no-entry -Clink-arg=-zstack-size=0 -Clink-arg=--initial-memory=65536 "${flags[@]}" \
     -o "$work/$target.wasm" src/lib.rs
-  "${binaryen}wasm-merge" "${features[@]}" "$work/$target.wasm" kernel kernel-global.wat registers \
+  "${binaryen}wasm-merge" "${features[@]}" "$work/$target.wasm" kernel kernel-global.wat registers "${base[@]}" \
     -o "$work/$target.merged.wasm"
   # The accessors' names go first, or the dead globals would stay.
   "${binaryen}wasm-opt" "${features[@]}" "$work/$target.merged.wasm" --remove-exports='__*' "$@" \
     --flatten --rereloop --always-inline-max-function-size=4 -Oz -Oz -Oz --strip-debug --strip-producers --strip-target-features \
-    -o "$new/$file"
+    -o "$file"
 }
-build wasm32-unknown-unknown extism-runtime.wasm
-build wasm32-unknown-unknown extism-runtime-bulk.wasm --remove-exports=extism_context
-build wasm32v1-none extism-runtime-mvp.wasm --remove-exports=extism_context
+one_memory=
+build wasm32-unknown-unknown "$new/extism-runtime.wasm"
+build wasm32-unknown-unknown "$new/extism-runtime-bulk.wasm" --remove-exports=extism_context
+build wasm32v1-none "$new/extism-runtime-mvp.wasm" --remove-exports=extism_context
+# Those of the linker, whose addresses count from a base.
+one_memory=yes
+build wasm32-unknown-unknown "$linked/one-memory.wasm" --remove-exports=extism_context
+build wasm32v1-none "$linked/one-memory-mvp.wasm" --remove-exports=extism_context
 
 # --- verify, and only then write ---------------------------------------------------------------------------------------
 
@@ -89,10 +101,12 @@ made=$(cargo run --quiet --locked --package artefacts -- "$new" tests/artefacts/
 
 if [ "$mode" = --check ]; then
   diff -r --exclude='conformance*' "$new" dist >"$work/diff.log" || fail "dist/ differs from what the source gives: $(head -n 3 "$work/diff.log" | tr '\n' ' ')"
+  diff -r "$linked" linker/kernel >"$work/diff.log" || fail "linker/kernel/ differs from what the source gives: $(head -n 3 "$work/diff.log" | tr '\n' ' ')"
   echo "dist/ is what the source gives:"
 else
-  mkdir -p dist
+  mkdir -p dist linker/kernel
   cp "$new"/* dist/
+  cp "$linked"/* linker/kernel/
   echo "dist/ now has:"
 fi
 echo "$made"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Runs the native core's tests under Miri, which sees undefined behaviour. Bounded: those that take Miri more than a minute
 # are left out here, or run shorter.
+[ -n "${BASH_VERSION-}" ] || { echo ".ci/miri.sh: this needs bash: run 'bash .ci/miri.sh'" >&2; exit 1; }
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 
 nightly=$(cat .ci/nightly)
 rustup component list --toolchain "$nightly" | grep -q '^miri.*(installed)' ||

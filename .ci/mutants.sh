@@ -5,8 +5,10 @@
 # The tests are those of tests/native, which build without an engine, so a mutant takes seconds. Not src/wasm.rs: the native core
 # doesn't contain it. Most mutants fall to the tests of `contract`, which take less than a second; only those that don't
 # are shown to all.
+[ -n "${BASH_VERSION-}" ] || { echo ".ci/mutants.sh: this needs bash: run 'bash .ci/mutants.sh'" >&2; exit 1; }
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 
 command -v cargo-mutants >/dev/null || { echo "mutants: run 'cargo install --locked cargo-mutants'" >&2; exit 1; }
 [ "$#" != 0 ] || set -- 'src/kernel/*.rs' src/native.rs

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Proves the contract on all files of dist/ (tests/proofs/README.md), shows that a changed file is refused, and where the kernel that the crate
 # `extism` carries breaks the contract. `--kernel FILE` asks about another file instead.
+[ -n "${BASH_VERSION-}" ] || { echo ".ci/proofs.sh: this needs bash: run 'bash .ci/proofs.sh'" >&2; exit 1; }
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 
 command -v python3 >/dev/null || { echo "proofs: python3 is missing: install Python 3.10 or later" >&2; exit 1; }
 venv=target/proofs-venv

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # What the runtime's checks need beyond Rust: C and C++ programs, valgrind, the Python SDK, plugins in C. Installs what is missing.
 # `cargo test` has run before; this tests the library as it is shipped.
+[ -n "${BASH_VERSION-}" ] || { echo ".ci/runtime.sh: this needs bash: run 'bash .ci/runtime.sh'" >&2; exit 1; }
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 
 step() {
   echo
@@ -30,7 +32,7 @@ rustup target add wasm32-wasip1
 step "the library as it is shipped"
 cargo build --locked --profile shipped --package extism-kernel-runtime
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-libraries=$target/shipped
+libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
 ls -l "$libraries"/libextism.*
 strip -o "$target/libextism-stripped.so" "$libraries/libextism.so"
 ls -l "$target/libextism-stripped.so"

@@ -1,4 +1,9 @@
-/* extism-runtime-mvp.wasm, version 0.2.0: the Extism kernel as bytes. Made by build.sh, not to be edited. */
+/* extism-runtime-mvp.wasm, version 0.2.0: the Extism kernel as bytes. Made by build.sh, not to be edited.
+
+   WAMR's wasm_runtime_load may write into the bytes that it is given, as its classic interpreter does. A host that
+   passes it this array dies where it is const, and can't load it a second time where it isn't: so each load gets a
+   copy of its own. For one load in a process the array will do where it is not const, as it is if wasm_export.h is
+   included before this, or EXTISM_RUNTIME_WRITABLE is defined. */
 #ifndef EXTISM_RUNTIME_MVP_H
 #define EXTISM_RUNTIME_MVP_H
 
@@ -6,7 +11,11 @@
 #define EXTISM_RUNTIME_MVP_SHA256 "4233120ad19588fc6898f352dcfae3ccfad684b3935dbc2c271d71ad761a55d8"
 #define EXTISM_RUNTIME_MVP_LENGTH 4325
 
-static const unsigned char extism_runtime_mvp[EXTISM_RUNTIME_MVP_LENGTH] = {
+static
+#if !defined(EXTISM_RUNTIME_WRITABLE) && !defined(_WASM_EXPORT_H)
+const
+#endif
+unsigned char extism_runtime_mvp[EXTISM_RUNTIME_MVP_LENGTH] = {
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x45, 0x0e, 0x60, 0x00, 0x01, 0x7e, 0x60,
   0x01, 0x7e, 0x00, 0x60, 0x01, 0x7f, 0x01, 0x7f, 0x60, 0x02, 0x7e, 0x7e, 0x00, 0x60, 0x02, 0x7f,
   0x7f, 0x01, 0x7f, 0x60, 0x01, 0x7e, 0x01, 0x7f, 0x60, 0x01, 0x7e, 0x01, 0x7e, 0x60, 0x02, 0x7f,
@@ -279,5 +288,11 @@ static const unsigned char extism_runtime_mvp[EXTISM_RUNTIME_MVP_LENGTH] = {
   0x23, 0x02, 0x58, 0x0d, 0x00, 0x20, 0x02, 0x24, 0x02, 0x0b, 0x0b, 0x20, 0x00, 0xa7, 0x20, 0x01,
   0x3a, 0x00, 0x00, 0x0b, 0x0b,
 };
+
+/* The names that C hosts know it by, from xxd -i. */
+#ifndef extism_runtime_wasm
+#define extism_runtime_wasm extism_runtime_mvp
+#define extism_runtime_wasm_len EXTISM_RUNTIME_MVP_LENGTH
+#endif
 
 #endif

@@ -4,6 +4,21 @@ use crate::kernel::Kernel;
 use crate::machine::Machine;
 use core::arch::wasm32::{memory_grow, memory_size};
 
+/// Where address 0 of the kernel is in the linear memory, in bytes, a multiple of a page.
+#[cfg(not(extism_one_memory))]
+#[inline(always)]
+const fn base() -> u32 {
+    0
+}
+
+#[cfg(extism_one_memory)]
+#[link(wasm_import_module = "base")]
+unsafe extern "C" {
+    /// The same for a kernel that shares its memory with a plugin: behind the plugin's part, and it moves when that grows.
+    #[link_name = "__base"]
+    safe fn base() -> u32;
+}
+
 /// Loads, at any alignment, from the linear memory.
 macro_rules! load {
     ($type:ty, $address:expr, $field:expr) => {
@@ -12,7 +27,7 @@ macro_rules! load {
         // memory like any other; it is only read, and never a constant, so the compiler can conclude nothing from
         // it. Were an address outside, the engine would trap: linear memory has no other failure.
         unsafe {
-            ($address as usize as *const u8)
+            (base().wrapping_add($address) as usize as *const u8)
                 .add($field as usize)
                 .cast::<$type>()
                 .read_unaligned()
@@ -25,7 +40,7 @@ macro_rules! store {
     ($type:ty, $address:expr, $field:expr, $value:expr) => {
         // SAFETY: as for `load!`.
         unsafe {
-            ($address as usize as *mut u8)
+            (base().wrapping_add($address) as usize as *mut u8)
                 .add($field as usize)
                 .cast::<$type>()
                 .write_unaligned($value)
@@ -80,7 +95,7 @@ impl Machine for Wasm {
     #[inline(always)]
     fn zero(&mut self, start: u32, end: u32) {
         // SAFETY: as for `load!`.
-        unsafe { fill(start, end.wrapping_sub(start)) }
+        unsafe { fill(base().wrapping_add(start), end.wrapping_sub(start)) }
     }
     #[cfg(not(target_feature = "bulk-memory"))]
     #[inline(never)]
@@ -89,13 +104,13 @@ impl Machine for Wasm {
         end = end.wrapping_add(7) & !7;
         while start != end {
             // SAFETY: as for `load!`.
-            unsafe { clear(start) }
+            unsafe { clear(base().wrapping_add(start)) }
             start = start.wrapping_add(8);
         }
     }
     #[inline(always)]
     fn pages(&self) -> u32 {
-        memory_size(0) as u32
+        memory_size(0) as u32 - (base() >> 16)
     }
     #[inline(always)]
     fn grow(&mut self, pages: u32) -> bool {

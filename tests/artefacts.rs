@@ -71,6 +71,10 @@ fn verification_refuses_what_must_not_be() {
     for (text, complaint) in [
         (r#"(import "a" "b" (func))"#, "import a.b"),
         (r#"(func $f) (start $f)"#, "a start function"),
+        (
+            r#"(global (mut i64) (i64.const -1))"#,
+            "a global of 64 bits that starts below 0",
+        ),
         (r#"(table 1 funcref)"#, "a table"),
         (
             r#"(memory (export "memory") 16) (data (i32.const 0) "x")"#,

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Breaks the kernel's promises one by one on a copy of the source, and checks that the test named beside each fails.
 # tests/README.md has the table. Arguments, if any, are the names of the breaks to try.
+[ -n "${BASH_VERSION-}" ] || { echo "tests/breaks.sh: this needs bash: run 'bash tests/breaks.sh'" >&2; exit 1; }
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+. ./.ci/own-environment.sh
 
 copy=$PWD/target/breaks
 rm -rf "$copy"

@@ -1,20 +1,32 @@
-//! README's tables are those of `benches/results/`, and the figures there are of the kernel in `dist/`.
+//! The READMEs' tables are those of `benches/results/`, the figures there are of the kernel in `dist/`, and the picture of a call is
+//! what draws it.
 
+#[path = "../benches/src/call.rs"]
+mod call;
 #[path = "../benches/src/tables.rs"]
 mod tables;
 
 use std::{fs, path::Path};
 
 #[test]
-fn readme_has_the_measured_tables() {
+fn readmes_have_the_measured_tables() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    for (name, table) in tables::tables(&root.join("benches/results")) {
+    for (file, name, table) in tables::tables(&root.join("benches/results")) {
+        let readme = fs::read_to_string(root.join(file)).unwrap();
         assert!(
             readme.contains(&format!("<!-- {name} -->\n{table}\n")),
-            "README has another table under {name}: run cargo run --release -p kernel-bench --bin report"
+            "{file} has another table under {name}: run cargo run --release -p kernel-bench --bin report"
         );
     }
+}
+
+#[test]
+fn the_picture_of_a_call_is_as_drawn() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results/call.svg");
+    assert!(
+        fs::read_to_string(path).unwrap() == call::picture(),
+        "call.svg is another: run cargo run --release -p kernel-bench --bin report"
+    );
 }
 
 #[test]

@@ -49,10 +49,9 @@ fn build_plugin(folder: &Path, target: &Path) {
         "wasm32-unknown-unknown",
     ]);
     // How the tests themselves are built, for coverage say, is not how plugins are built.
-    const PREFIXES: [&str; 6] = [
+    const PREFIXES: [&str; 5] = [
         "RUSTFLAGS",
         "RUSTC",
-        "CARGO_ENCODED",
         "CARGO_BUILD_",
         "CARGO_PROFILE_",
         "CARGO_TARGET_",
@@ -65,6 +64,8 @@ fn build_plugin(folder: &Path, target: &Path) {
             cargo.env_remove(name);
         }
     }
+    // Nor is what configuration files say of this target; said like this, and empty, it takes their place.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     let output = cargo
         .current_dir(folder)
         .arg("--target-dir")
@@ -513,6 +514,20 @@ fn handle_echo_reads_what_came_back_after_its_free() {
         let output = call(&mut plugin, "handle_echo", text).unwrap();
         assert!(output == text.as_bytes(), "{} bytes", text.len());
     }
+}
+
+/// What README shows of the runtime.
+#[test]
+fn readme_loads_the_runtime() -> Result<(), extism::Error> {
+    rust_plugin("count-vowels");
+    // README: begin
+    use extism::{Manifest, Plugin, Wasm}; // extism = { package = "extism-kernel-runtime", path = "…/runtime" }
+    let wasm = Wasm::file("target/plugins/wasm32-unknown-unknown/release/count_vowels.wasm");
+    let mut plugin = Plugin::new(Manifest::new([wasm]), [], true)?;
+    let output: String = plugin.call("count_vowels", "Hello, World!")?;
+    assert_eq!(output, r#"{"count":3,"total":3,"vowels":"aeiouAEIOU"}"#);
+    // README: end
+    Ok(())
 }
 
 /// Runs the `call` example. `cargo test` builds it next to the tests; `cargo test --test host` alone doesn't.

@@ -1,5 +1,6 @@
 //! Measures the kernel beside the peer, the kernel that hosts vendor today, and beside allocators. README.md here says how.
 
+pub mod call;
 pub mod lab;
 pub mod rows;
 pub mod stats;

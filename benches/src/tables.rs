@@ -1,4 +1,4 @@
-//! README's tables, from the CSVs in `results/`. Used by `report`, which puts them there, and by `tests/figures.rs`, which checks
+//! The READMEs' tables, from the CSVs in `results/`. Used by `report`, which puts them there, and by `tests/figures.rs`, which checks
 //! that they are there; so it uses nothing but the standard library.
 
 use std::{fs, path::Path};
@@ -135,11 +135,73 @@ fn memory(folder: &Path) -> String {
     table
 }
 
-/// The tables by the names that README's markers have: `<!-- NAME -->` above, an empty line below.
-pub fn tables(folder: &Path) -> [(&'static str, String); 3] {
+/// The ten figures that decide: a row of each of the other tables' files, by its name there.
+fn figures(folder: &Path) -> String {
+    let row = |file: &str, name: &str| {
+        let mut rows = read(folder, file).into_iter();
+        rows.find(|row| row[0] == name)
+            .unwrap_or_else(|| panic!("{file}.csv has no row {name:?}"))
+    };
+    let mut table = "| | this | peer | ratio (quartiles) |\n|---|---:|---:|---:|\n".to_owned();
+    for (file, engine, name) in [
+        ("wasmtime", "Wasmtime", "whole call, 4 KiB in and out"),
+        ("v8", "V8", "whole call, 4 KiB in and out"),
+        ("wasmtime", "Wasmtime", "whole call, 1 MiB in and out"),
+        (
+            "wasmtime",
+            "Wasmtime",
+            "loads alternating between two blocks of 64 KiB",
+        ),
+        (
+            "wasmtime",
+            "Wasmtime",
+            "200 alloc + free of 64 B, 10,000 live",
+        ),
+        ("wasmtime", "Wasmtime", "reset of 10 MiB"),
+        ("wasmtime", "Wasmtime", "instantiation"),
+    ] {
+        let row = row(file, name);
+        let (ours, peer) = (duration(&row[1]), duration(&row[2]));
+        let ratio = judged(&row[3..6], number(&row[6]));
+        table += &format!("| {engine}: {name} | {ours} | {peer} | {ratio} |\n");
+    }
+    let allocator = row(
+        "allocators",
+        "100,000 blocks replaced among 1,000 of 1 to 64 B",
+    );
+    table += &format!(
+        "| Wasmtime: {} | {} | {}: {} | {} |\n",
+        allocator[0],
+        duration(&allocator[2]),
+        allocator[1],
+        duration(&allocator[3]),
+        judged(&allocator[4..7], 1.5)
+    );
+    for (what, name) in [
+        ("memory at the start", "at the start"),
+        (
+            "memory for 16 live blocks of up to 1 MiB",
+            "large: 16 blocks of up to 1 MiB",
+        ),
+    ] {
+        let row = row("footprint", name);
+        let relative = number(&row[2]) / number(&row[3]);
+        table += &format!(
+            "| {what} | {} | {} | {relative:.2} |\n",
+            size(&row[2]),
+            size(&row[3])
+        );
+    }
+    table
+}
+
+/// The tables: the README that has it, the name that its markers have (`<!-- NAME -->` above, an empty line below), and itself.
+pub fn tables(folder: &Path) -> [(&'static str, &'static str, String); 4] {
+    const HERE: &str = "benches/README.md";
     [
-        ("wall clock", wall_clock(folder)),
-        ("allocators", allocators(folder)),
-        ("memory", memory(folder)),
+        (HERE, "wall clock", wall_clock(folder)),
+        (HERE, "allocators", allocators(folder)),
+        (HERE, "memory", memory(folder)),
+        ("README.md", "figures", figures(folder)),
     ]
 }

@@ -139,6 +139,13 @@ pub(crate) fn grow(shared: SharedMemory, most: u32, bulk_memory: bool) -> Functi
     function
 }
 
+/// Where the kernel's part begins, for engines that show their hosts functions only.
+pub(crate) fn base_get(shared: SharedMemory) -> Function {
+    let mut function = Function::new([]);
+    function.instructions().global_get(shared.base).end();
+    function
+}
+
 /// The kernel's `reset`, which also zeroes its whole part after a move that was stopped: bytes may then lie where the kernel has used nothing.
 pub(crate) fn reset(kernel: &Kernel<'_>, first: u32, shared: SharedMemory) -> Function {
     let (start, end) = (0, 1);

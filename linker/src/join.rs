@@ -1,7 +1,7 @@
 //! The joined module, section by section: what the plugin has, then what the kernel has, then the glue.
 
 use crate::{
-    BEGIN, END, Error, Form, Linked, Mark, Options, PREFIX, SECTION,
+    BASE_GET, BEGIN, END, Error, Form, Linked, Mark, Options, PREFIX, SECTION,
     code::{Rewriter, SharedMemory},
     custom, glue,
     indices::{Imported, KernelIndices, PluginIndices},
@@ -45,6 +45,8 @@ const PAGE: u64 = 65536;
 const MOST_PAGES: u64 = 65536;
 /// Bytes by which inlining may let the code of any plugin grow.
 const LEAST_BUDGET: usize = 4096;
+/// Bytes that the kernel takes in a linked module beyond those of its file, at most: longer names, also for debuggers, the glue, the mark.
+const BEYOND_KERNEL: usize = 1536;
 /// The part of a plugin's bytes by which kernel and inlining together may let it grow, in percent, if that is more.
 const BUDGET_PERCENT: usize = 15;
 /// What the kernel exports beside functions.
@@ -54,6 +56,7 @@ const BEGIN_: u32 = 0;
 const END_: u32 = 1;
 const GROW: u32 = 2;
 const RESET: u32 = 3;
+const BASE_GET_: u32 = 4;
 /// The kernel's export that the last of these stands for.
 const RESET_NAME: &str = "reset";
 /// The number of the data section.
@@ -372,7 +375,9 @@ impl<'a> Joined<'a> {
             },
             shared: self.shared(),
             // The kernel counts, too.
-            budget: most.saturating_sub(LEAST_BUDGET).max(LEAST_BUDGET),
+            budget: most
+                .saturating_sub(self.options.kernel.len() + BEYOND_KERNEL)
+                .max(LEAST_BUDGET),
             inlined: 0,
             left: 0,
         }
@@ -444,6 +449,7 @@ impl<'a> Joined<'a> {
             let grow = glue::grow(shared, most, kernel.bulk_memory);
             functions.push((vec![i32], vec![i32], grow));
             functions.push((vec![], vec![], glue::reset(kernel, first, shared)));
+            functions.push((vec![], vec![i32], glue::base_get(shared)));
             let ty = GlobalType {
                 val_type: i32,
                 mutable: true,
@@ -457,7 +463,9 @@ impl<'a> Joined<'a> {
             self.functions.function(ty);
             code.function(&body);
         }
-        for (name, at) in [(BEGIN, BEGIN_), (END, END_)] {
+        let mut exports = vec![(BEGIN, BEGIN_), (END, END_)];
+        exports.extend(shared.map(|_| (BASE_GET, BASE_GET_)));
+        for (name, at) in exports {
             self.exports.export(name, ExportKind::Func, self.glue + at);
         }
     }
@@ -475,6 +483,7 @@ impl<'a> Joined<'a> {
         if let Some(shared) = self.shared() {
             names.insert(shared.grow, format!("{PREFIX}memory.grow"));
             names.insert(self.glue + RESET, format!("{PREFIX}reset"));
+            names.insert(self.glue + BASE_GET_, BASE_GET.to_owned());
         }
         names.into_iter().collect()
     }

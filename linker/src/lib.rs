@@ -55,6 +55,8 @@ pub const END: &str = "extism:kernel/end";
 pub const MEMORY: &str = "extism:kernel/memory";
 /// The export, in the one-memory form, of the global (mutable i32) that holds where the kernel's part of the memory begins, in bytes.
 pub const BASE: &str = "extism:kernel/base";
+/// The export, in the one-memory form, of type () → i32 that gives the same, for hosts whose engine doesn't let them read a global.
+pub const BASE_GET: &str = "extism:kernel/base_get";
 /// The name of the custom section by which a linked module is recognised.
 pub const SECTION: &str = "extism-kernel";
 

@@ -100,45 +100,45 @@ impl<M: Machine> Kernel<M> {
         if self.is_record(best) { best } else { 0 }
     }
 
-    /// Puts a region, or a spare record, into the bin of its size.
+    /// Puts a region into the bin of its size.
     #[inline(never)]
-    pub(super) fn file(&mut self, record: u32) {
-        let size = self.get(record, LENGTH);
+    pub(super) fn file(&mut self, region: u32) {
+        let size = self.get(region, LENGTH);
         let bin = bin_of(size);
-        let mut cell = ROOTS + 4 * bin;
-        self.machine.store64(record, AFTER, 0);
+        // First the bit: a reset after an interruption zeroes the roots where one is set.
+        let bins = self.machine.bins() | 1 << bin;
         if size < TREES {
             let first = self.first(bin);
-            self.lead(record + AFTER, first);
-            self.set(record, BEFORE, cell);
+            self.machine.set_bins(bins);
+            self.put_first(ROOTS + 4 * bin, region, first);
         } else {
-            cell = self.cell(record, 0);
+            self.machine.store64(region, AFTER, 0);
+            let cell = self.place(region, 0);
+            self.machine.set_bins(bins);
+            self.set(cell, 0, region);
         }
-        // First the bit: a reset after an interruption zeroes the roots where one is set.
-        self.machine.set_bins(self.machine.bins() | 1 << bin);
-        self.set(cell, 0, record);
     }
 
-    /// Takes a region, or a spare record, out of its bin.
+    /// Takes a region out of its bin.
     #[inline(never)]
-    pub(super) fn unfile(&mut self, record: u32) {
-        let cell = self.cell(record, record);
-        let size = self.get(record, LENGTH);
+    pub(super) fn unfile(&mut self, region: u32) {
+        let size = self.get(region, LENGTH);
         if size < TREES {
-            self.lead(cell, self.link(record, AFTER));
+            let cell = self.cell_or_next(self.get(region, BEFORE));
+            self.lead(cell, self.link(region, AFTER));
         } else {
+            let cell = self.place(region, region);
             // A leaf takes its place: what hangs below a place may hang there.
-            let mut leaf = record;
+            let mut leaf = region;
             let mut last = cell;
             let mut steps = STEPS;
-            while steps != 0 {
+            loop {
                 let mut side = leaf + BEFORE;
-                let mut below = self.link(side, 0);
-                if below == 0 {
+                if self.get(side, 0) == 0 {
                     side = leaf + AFTER;
-                    below = self.link(side, 0);
                 }
-                if below == 0 {
+                let below = self.link(side, 0);
+                if below == 0 || steps == 0 {
                     break;
                 }
                 last = side;
@@ -146,9 +146,9 @@ impl<M: Machine> Kernel<M> {
                 steps -= 1;
             }
             self.set(last, 0, 0);
-            if leaf != record {
+            if leaf != region {
                 self.set(cell, 0, leaf);
-                let children = self.machine.load64(record, AFTER);
+                let children = self.machine.load64(region, AFTER);
                 self.machine.store64(leaf, AFTER, children);
             }
         }
@@ -159,49 +159,53 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    /// Puts a record in front of the one that is `first` in a list.
+    #[inline(never)]
+    pub(super) fn put_first(&mut self, root: u32, record: u32, first: u32) {
+        self.lead(record + AFTER, first);
+        self.lead(root, record);
+    }
+
     /// Lets a cell of a list lead to a record, and that know it; 0 ends the list.
     #[inline(never)]
-    fn lead(&mut self, cell: u32, record: u32) {
+    pub(super) fn lead(&mut self, cell: u32, record: u32) {
         self.set(cell, 0, record);
         self.set(record, BEFORE, cell);
     }
 
-    /// Whether a record is in a list: of a bin, or of those that wait.
-    #[inline(never)]
-    fn is_in_list(&self, record: u32) -> bool {
-        self.get(record, LENGTH) < TREES || self.state(record) == WAITING
-    }
-
     /// Lets what leads to a record lead to where it is now.
     pub(super) fn refile(&mut self, from: u32, to: u32) {
-        let cell = self.cell(to, from);
-        self.set(cell, 0, to);
-        if self.is_in_list(to) {
+        if self.get(to, LENGTH) < TREES || self.state(to) == WAITING {
+            let cell = self.cell_or_next(self.get(to, BEFORE));
+            self.lead(cell, to);
             self.lead(to + AFTER, self.link(to, AFTER));
+        } else {
+            let cell = self.place(to, from);
+            self.set(cell, 0, to);
         }
     }
 
-    /// The cell, root or link of another record, that holds the link `leads_to` to a record: in a tree that where
-    /// the walk along its key comes upon that.
+    /// The root or link of another region in a tree that holds the link `leads_to`, to a region: where the walk along
+    /// its key comes upon that.
     #[inline(never)]
-    fn cell(&self, record: u32, leads_to: u32) -> u32 {
-        let mut cell = self.get(record, BEFORE);
-        if !self.is_in_list(record) {
-            let size = self.get(record, LENGTH);
-            let bin = bin_of(size);
-            cell = ROOTS + 4 * bin;
-            let mut here = self.first(bin);
-            let mut key = key_of(size, self.address(record));
-            while here != leads_to {
-                cell = here + AFTER + (key >> 63 << 2) as u32;
-                here = self.get(cell, 0);
-                key <<= 1;
-                if here > self.machine.peak() || key == 0 {
-                    break;
-                }
-            }
+    fn place(&self, region: u32, leads_to: u32) -> u32 {
+        let size = self.get(region, LENGTH);
+        let bin = bin_of(size);
+        let mut cell = ROOTS + 4 * bin;
+        let mut here = self.first(bin);
+        let mut key = key_of(size, self.address(region));
+        while here != leads_to && here <= self.machine.peak() && key != 0 {
+            cell = here + AFTER + (key >> 63 << 2) as u32;
+            here = self.get(cell, 0);
+            key <<= 1;
         }
-        // After a host has scribbled it may be elsewhere: then what nobody reads is written.
+        self.cell_or_next(cell)
+    }
+
+    /// A cell that was read from memory, or found there. After a host has scribbled it may be elsewhere: then what nobody reads
+    /// is written.
+    #[inline(never)]
+    fn cell_or_next(&self, cell: u32) -> u32 {
         if cell < BASE as u32 || self.is_record((cell & !7).wrapping_sub(AFTER)) {
             cell
         } else {

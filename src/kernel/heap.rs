@@ -201,15 +201,43 @@ impl<M: Machine> Kernel<M> {
     /// Finds a block of `need` bytes among what is free, and returns its record; 0 if nothing fits.
     #[inline(never)]
     fn reuse(&mut self, need: u32) -> u32 {
+        let mut record = self.longest_freed();
+        // What waited longest of so many counts as merged.
+        if record != 0 && self.machine.patience() == 0 && self.is_exact(record, need) {
+            self.take(record);
+        } else {
+            record = self.cut(need);
+        }
+        self.set(record, AFTER, 0);
+        let start = u64::from(self.address(record)).wrapping_sub(HINT);
+        let length = HINT + u64::from(need);
+        // Not so after a host has scribbled over the records.
+        if self.range_in_heap(start, length) && start + length <= self.frontier() {
+            record
+        } else {
+            0
+        }
+    }
+
+    /// Cuts a block off the front of the smallest region that fits, or takes all of it, if the rest would be no block or there is no
+    /// room for another record. Merges what waits until one fits. Returns the block's record, 0 if nothing does.
+    #[inline(always)]
+    fn cut(&mut self, need: u32) -> u32 {
+        if need < TREES {
+            let region = self.first(need / 8);
+            if region != 0 {
+                self.unfile(region);
+                return region;
+            }
+        }
         let mut region = self.best_fit(need);
         while region == 0 {
-            // A block of exactly this size need not be merged.
-            let record = self.take_longest_freed();
+            let record = self.longest_freed();
             if record == 0 {
                 return 0;
             }
-            if (self.get(record, LENGTH).wrapping_sub(1) | 7).wrapping_add(1) == need {
-                self.set(record, AFTER, 0);
+            self.take(record);
+            if self.is_exact(record, need) {
                 return record;
             }
             region = self.merge(record);
@@ -217,10 +245,12 @@ impl<M: Machine> Kernel<M> {
                 region = 0;
             }
         }
-        if self.get(region, LENGTH) - need >= SMALLEST && !self.has_room_for_record() {
+        let mut is_cut = self.get(region, LENGTH) - need >= SMALLEST;
+        if is_cut && !self.has_room_for_record() {
             // A page for records alone: else regions could be had only whole.
             let room = u64::from(self.machine.floor()).wrapping_sub(self.frontier());
-            if self.grow(room.wrapping_add(RECORD.into())) {
+            is_cut = self.grow(room.wrapping_add(RECORD.into()));
+            if is_cut {
                 // Nothing is cut off the fresh space any more.
                 let floor = u64::from(self.machine.floor());
                 self.machine.set_reserve(self.machine.reserve() + floor);
@@ -228,31 +258,21 @@ impl<M: Machine> Kernel<M> {
                 region = self.best_fit(need);
             }
         }
-        self.cut(region, need)
-    }
-
-    /// Cuts a block off the front of a filed region, or takes all of it, if the rest would be no block or there is no
-    /// room for another record. Returns the block's record; 0 if a host has written over the records.
-    #[inline(always)]
-    fn cut(&mut self, region: u32, need: u32) -> u32 {
-        let address = self.address(region);
-        let rest = self.get(region, LENGTH).wrapping_sub(need);
         self.unfile(region);
-        let start = address.wrapping_sub(HINT as u32);
-        let length = HINT + u64::from(need);
-        if !self.range_in_heap(start.into(), length) || u64::from(start) + length > self.frontier()
-        {
-            return 0;
+        if !is_cut {
+            return region;
         }
-        let mut record = region;
-        if rest >= SMALLEST && self.has_room_for_record() {
-            record = self.add_record(self.link(region, PREVIOUS), region);
-            self.set(region, ADDRESS, (address + need + HINT as u32) | FILED);
-            self.set(region, LENGTH, rest - HINT as u32);
-            self.file(region);
-            self.set(record, ADDRESS, address);
-        }
-        self.set(record, AFTER, 0);
+        let record = self.add_record(self.link(region, PREVIOUS), region);
+        let address = self.get(region, ADDRESS);
+        let rest = self.get(region, LENGTH).wrapping_sub(need);
+        let beyond = address.wrapping_add(need + HINT as u32);
+        self.machine.store64(
+            region,
+            ADDRESS,
+            u64::from(rest - HINT as u32) << 32 | u64::from(beyond),
+        );
+        self.file(region);
+        self.set(record, ADDRESS, address);
         record
     }
 }

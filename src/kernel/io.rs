@@ -103,8 +103,11 @@ impl<M: Machine> Kernel<M> {
     fn is_range(&self, offset: u64, length: u64) -> bool {
         let index = offset.wrapping_sub(BASE);
         let common = self.machine.common();
-        (index < common && length <= common - index)
-            || (index < MOST && self.range_in_heap(offset, length))
+        if index >= common {
+            index < MOST && self.range_in_heap(offset, length)
+        } else {
+            length <= common - index || self.range_in_heap(offset, length)
+        }
     }
 
     /// Remembers the free of the current output or error: `put_off` has 32 bits for each.

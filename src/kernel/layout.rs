@@ -15,8 +15,10 @@ pub(super) const MOST: u64 = 1 << 32;
 /// Bytes at the end of memory that are never used, so that sums of addresses stay below 2^32.
 pub(super) const MARGIN: u64 = 24;
 
-/// Where the bins' roots lie, four bytes each. Bin 0 has the first.
+/// Where the bins' roots lie, four bytes each.
 pub(super) const ROOTS: u32 = 24;
+/// The first of the spare records: bin 0, as no region is that small.
+pub(super) const SPARE: u32 = ROOTS;
 /// The size, in bytes, from which on a bin has several sizes and is a tree; below, it is a list.
 pub(super) const TREES: u32 = 256;
 /// How many bins there are: less than the register of 64 bits that says which are not empty.

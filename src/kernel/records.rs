@@ -80,7 +80,7 @@ impl<M: Machine> Kernel<M> {
     pub(super) fn add_record(&mut self, previous: u32, next: u32) -> u32 {
         let mut record = self.first(0);
         if record != 0 {
-            self.unfile(record);
+            self.lead(SPARE, self.link(record, AFTER));
         } else {
             record = self.machine.floor() - RECORD;
             // Before the record is written, so that a reset after an interruption zeroes it.
@@ -121,6 +121,8 @@ impl<M: Machine> Kernel<M> {
         // Address and size 0. No link stays, since none of them would be mended when records move.
         self.machine.store64(record, ADDRESS, FILED.into());
         self.machine.store64(record, PREVIOUS, 0);
-        self.file(record);
+        let first = self.first(0);
+        self.machine.set_bins(self.machine.bins() | 1);
+        self.put_first(SPARE, record, first);
     }
 }

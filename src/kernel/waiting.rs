@@ -1,9 +1,12 @@
 //! Freed blocks: they wait before they are merged.
 //!
-//! `free` only appends the block to the ring of those that wait, which is cheap and leaves its bytes alone. They are merged with
+//! `free` only appends the block to the list of those that wait, which is cheap and leaves its bytes alone. They are merged with
 //! the free regions beside them, and filed in bins, longest-freed first: when an allocation finds neither fresh space nor a filed
 //! region that fits, until one does; and one at a time when more than [`PATIENCE`] wait, so that no call has many to merge. So the
 //! block freed last is looked at last, whatever lies beside it.
+//!
+//! A block that is asked for again at exactly its size is not merged first, and the one that waited longest of so many as may wait
+//! counts as merged: a plugin that allocates and frees blocks of one size goes round among them, and nothing is filed.
 
 use super::Kernel;
 use super::layout::*;
@@ -23,25 +26,33 @@ impl<M: Machine> Kernel<M> {
         self.machine.set_patience(patience - 1);
     }
 
-    /// Takes the block that waited longest out of those that wait; 0 if there is none.
-    pub(super) fn take_longest_freed(&mut self) -> u32 {
-        let tail = self.machine.tail();
+    /// The block that waits longest; 0 if none does.
+    #[inline(never)]
+    pub(super) fn longest_freed(&self) -> u32 {
         let record = self.link(0, AFTER);
-        if tail == 0 || !self.is(record, WAITING) {
-            return 0;
-        }
+        if self.is(record, WAITING) { record } else { 0 }
+    }
+
+    /// Takes the block that waits longest out of those that wait.
+    #[inline(never)]
+    pub(super) fn take(&mut self, record: u32) {
         self.set(0, AFTER, self.get(record, AFTER));
         self.machine.set_patience(self.machine.patience() + 1);
-        if record == tail {
+        if record == self.machine.tail() {
             self.machine.set_tail(0);
         }
-        record
+    }
+
+    /// Whether a block has exactly `need` bytes, so that it need not be merged.
+    pub(super) fn is_exact(&self, record: u32, need: u32) -> bool {
+        (self.get(record, LENGTH).wrapping_sub(1) | 7).wrapping_add(1) == need
     }
 
     #[inline(never)]
     fn merge_longest_freed(&mut self) {
-        let record = self.take_longest_freed();
+        let record = self.longest_freed();
         if record != 0 {
+            self.take(record);
             self.merge(record);
         }
     }
@@ -66,34 +77,35 @@ impl<M: Machine> Kernel<M> {
     /// Merges a free block with the filed regions beside it, and files the whole. Returns its record.
     #[inline(never)]
     pub(super) fn merge(&mut self, mut record: u32) -> u32 {
+        let mut next = self.link(record, NEXT);
+        if self.is(next, FILED) {
+            self.unfile(next);
+            let beyond = self.link(next, NEXT);
+            self.join(record, beyond);
+            self.give_up(next);
+            next = beyond;
+        }
         let previous = self.link(record, PREVIOUS);
-        if self.absorb(previous, record, previous) {
+        if self.is(previous, FILED) {
+            self.unfile(previous);
+            self.join(previous, next);
+            self.give_up(record);
             record = previous;
         }
-        self.absorb(record, self.link(record, NEXT), self.link(record, NEXT));
-        let next = self.link(record, NEXT);
         let end = if next == 0 {
             self.frontier() as u32
         } else {
             self.address(next).wrapping_sub(HINT as u32)
         };
         let address = self.address(record);
-        self.set(record, LENGTH, end.wrapping_sub(address) & !7);
-        self.set(record, ADDRESS, address | FILED);
+        let size = end.wrapping_sub(address) & !7;
+        self.machine.store64(
+            record,
+            ADDRESS,
+            u64::from(size) << 32 | u64::from(address | FILED),
+        );
         self.file(record);
         record
-    }
-
-    /// Lets a free block take in the one right behind it, if of the two that one which is `filed` really is.
-    #[inline(never)]
-    fn absorb(&mut self, record: u32, gone: u32, filed: u32) -> bool {
-        let is_filed = self.is(filed, FILED);
-        if is_filed {
-            self.unfile(filed);
-            self.join(record, self.link(gone, NEXT));
-            self.give_up(gone);
-        }
-        is_filed
     }
 
     /// Whether a link led to a record, and to one in that state.

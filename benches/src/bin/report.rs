@@ -1,7 +1,7 @@
-//! Draws the pictures of `results/` from the CSVs there, and puts the tables into README.
+//! Draws the pictures of `results/`, all but that of a call from the CSVs there, and puts the tables into the READMEs.
 
 use kernel_bench::{
-    folder,
+    call, folder,
     tables::{read, tables},
 };
 use plotters::{
@@ -208,22 +208,23 @@ fn session(results: &Path) -> Result<()> {
 }
 
 /// Replaces what is between each `<!-- NAME -->` and the next empty line.
-fn write_readme(results: &Path) -> Result<()> {
-    let path = folder().join("../README.md");
-    let mut readme = fs::read_to_string(&path)?;
-    for (name, table) in tables(results) {
+fn write_readmes(results: &Path) -> Result<()> {
+    for (file, name, table) in tables(results) {
+        let path = folder().join("..").join(file);
+        let mut readme = fs::read_to_string(&path)?;
         let marker = format!("<!-- {name} -->\n");
         let start = readme
             .find(&marker)
-            .ok_or_else(|| format!("README.md has no {marker}"))?
+            .ok_or_else(|| format!("{file} has no {marker}"))?
             + marker.len();
         let length = readme[start..]
             .find("\n\n")
             .ok_or("no empty line below the table")?
             + 1;
         readme.replace_range(start..start + length, &table);
+        fs::write(path, readme)?;
     }
-    Ok(fs::write(path, readme)?)
+    Ok(())
 }
 
 fn main() -> Result<()> {
@@ -231,5 +232,6 @@ fn main() -> Result<()> {
     blocks(&results)?;
     reset(&results)?;
     session(&results)?;
-    write_readme(&results)
+    fs::write(results.join("call.svg"), call::picture())?;
+    write_readmes(&results)
 }

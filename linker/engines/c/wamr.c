@@ -17,8 +17,8 @@ enum { ALLOC, FREE, LENGTH, LOAD_U8, LOAD_U64, STORE_U8, STORE_U64, INPUT_SET, I
        INPUT_LOAD_U64, OUTPUT_SET, OUTPUT_OFFSET, OUTPUT_LENGTH, ERROR_SET, ERROR_GET, RESET, EXPORTS };
 static void forward(wasm_exec_env_t env, uint64_t *slots);
 #define EXPORT(name, signature, at) [at] = { name, forward, signature, &numbers[at] }
-static const int numbers[EXPORTS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17 };
-static NativeSymbol exports[EXPORTS] = {
+static int numbers[EXPORTS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17 };
+static const NativeSymbol exports[EXPORTS] = {
     EXPORT("alloc", "(I)I", ALLOC), EXPORT("free", "(I)", FREE), EXPORT("length", "(I)I", LENGTH),
     EXPORT("load_u8", "(I)i", LOAD_U8), EXPORT("load_u64", "(I)I", LOAD_U64), EXPORT("store_u8", "(Ii)", STORE_U8),
     EXPORT("store_u64", "(II)", STORE_U64), EXPORT("input_set", "(II)", INPUT_SET), EXPORT("input_offset", "()I", INPUT_OFFSET),
@@ -30,7 +30,7 @@ static NativeSymbol exports[EXPORTS] = {
 
 struct plugin {
     struct instance kernel, plugin; /* the same in a linked module */
-    wasm_function_inst_t functions[EXPORTS], begin, end, echo;
+    wasm_function_inst_t functions[EXPORTS], begin, end, base_get, echo;
 };
 
 /* The WAMR of the crate looks for host functions under four module names only; later ones look under any. See tests/engines/wamr. */
@@ -81,9 +81,12 @@ static void forward(wasm_exec_env_t env, uint64_t *slots) {
 
 struct plugin *open_usual(struct bytes kernel_wasm, struct bytes wasm) {
     struct plugin *p = calloc(1, sizeof *p);
-    static int registered;
+    static NativeSymbol sorted[EXPORTS]; /* by WAMR */
     p->kernel = open_module(kernel_wasm);
-    if (!registered++ && !wasm_runtime_register_natives_raw("extism:host/env", exports, EXPORTS)) check("no natives");
+    if (!sorted->symbol) {
+        memcpy(sorted, exports, sizeof exports);
+        if (!wasm_runtime_register_natives_raw("extism:host/env", sorted, EXPORTS)) check("no natives");
+    }
     p->plugin = open_module(wasm);
     wasm_runtime_set_user_data(p->plugin.env, p);
     for (int i = 0; i < EXPORTS; i++) p->functions[i] = wasm_runtime_lookup_function(p->kernel.instance, exports[i].symbol, NULL);
@@ -99,14 +102,15 @@ struct plugin *open_linked(struct bytes wasm) {
     p->kernel = p->plugin = open_module(wasm); /* your own functions are all that is to be registered before */
     p->begin = wasm_runtime_lookup_function(p->plugin.instance, PREFIX "begin", NULL);
     p->end = wasm_runtime_lookup_function(p->plugin.instance, PREFIX "end", NULL);
+    p->base_get = wasm_runtime_lookup_function(p->plugin.instance, PREFIX "base_get", NULL);
     p->echo = wasm_runtime_lookup_function(p->plugin.instance, "echo", NULL);
     return p;
 }
 
 static uint32_t base(struct plugin *p) {
-    wasm_global_inst_t base;
-    wasm_runtime_get_export_global_inst(p->plugin.instance, PREFIX "base", &base);
-    return *(uint32_t *)base.global_data; /* it moves when the plugin's memory grows */
+    uint32_t base[1];
+    run(&p->plugin, p->base_get, 0, base);
+    return base[0]; /* it moves when the plugin's memory grows */
 }
 
 static struct bytes call_linked(struct plugin *p, struct bytes input) {

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses its part of this")]
 
-use extism_kernel_linker::{BASE, BEGIN, END, Form, KERNEL_ONE_MEMORY_MVP, Options, PREFIX, link};
+use extism_kernel_linker::{
+    BASE, BASE_GET, BEGIN, END, Form, KERNEL_ONE_MEMORY_MVP, Options, PREFIX, link,
+};
 use std::{collections::BTreeMap, sync::OnceLock};
 use wasmtime::{
     AsContextMut, Caller, Config, Engine, Extern, Func, Global, Instance, Linker, Memory, Module,
@@ -190,8 +192,15 @@ impl Kernel {
 
     /// Where its part of the memory begins.
     pub fn base(&self, mut store: impl AsContextMut) -> usize {
-        self.base
-            .map_or(0, |base| base.get(&mut store).unwrap_i32() as u32 as usize)
+        let Some(base) = self.base else { return 0 };
+        let base = base.get(&mut store).unwrap_i32() as u32;
+        // Of what a host function asks from within a start function, not all is at hand.
+        if let Some(function) = self.functions.get(&BASE_GET[PREFIX.len()..]) {
+            let mut told = [Val::I32(0)];
+            function.call(&mut store, &[], &mut told).unwrap();
+            assert_eq!(told[0].unwrap_i32() as u32, base);
+        }
+        base as usize
     }
 
     /// Its part of the memory.

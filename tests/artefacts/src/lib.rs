@@ -226,6 +226,11 @@ fn read(wasm: &[u8]) -> Result<Module, String> {
                         .read()
                         .map_err(|error| error.to_string())?;
                     let start = match start {
+                        // polywasm compares such a one as signed.
+                        Operator::I64Const { value } if value < 0 => {
+                            forbid("a global of 64 bits that starts below 0");
+                            value.to_string()
+                        }
                         Operator::RefNull { .. } => "null".to_owned(),
                         other => format!("{other:?}"),
                     };
@@ -293,17 +298,26 @@ fn read(wasm: &[u8]) -> Result<Module, String> {
     Ok(module)
 }
 
-/// A C header with a kernel's bytes, for hosts that can't read files.
+/// A C header with a kernel's bytes, for hosts that can't read files. Its names are the file's, and also those that `xxd -i`
+/// gives the usual file, which are what C hosts have used so far, whichever of the kernels it holds.
 pub fn c_header(artefact: &Artefact, wasm: &[u8], version: &str) -> String {
     let name = artefact.file.trim_end_matches(".wasm").replace('-', "_");
     let upper = name.to_uppercase();
     let mut text = format!(
-        "/* {file}, version {version}: the Extism kernel as bytes. Made by build.sh, not to be edited. */\n\
+        "/* {file}, version {version}: the Extism kernel as bytes. Made by build.sh, not to be edited.\n\n   \
+            WAMR's wasm_runtime_load may write into the bytes that it is given, as its classic interpreter does. A host that\n   \
+            passes it this array dies where it is const, and can't load it a second time where it isn't: so each load gets a\n   \
+            copy of its own. For one load in a process the array will do where it is not const, as it is if wasm_export.h is\n   \
+            included before this, or EXTISM_RUNTIME_WRITABLE is defined. */\n\
          #ifndef {upper}_H\n#define {upper}_H\n\n\
          #define {upper}_VERSION \"{version}\"\n\
          #define {upper}_SHA256 \"{sha256}\"\n\
          #define {upper}_LENGTH {length}\n\n\
-         static const unsigned char {name}[{upper}_LENGTH] = {{\n",
+         static\n\
+         #if !defined(EXTISM_RUNTIME_WRITABLE) && !defined(_WASM_EXPORT_H)\n\
+         const\n\
+         #endif\n\
+         unsigned char {name}[{upper}_LENGTH] = {{\n",
         file = artefact.file,
         sha256 = sha256(wasm),
         length = wasm.len(),
@@ -312,6 +326,16 @@ pub fn c_header(artefact: &Artefact, wasm: &[u8], version: &str) -> String {
         let line: Vec<String> = line.iter().map(|byte| format!("0x{byte:02x},")).collect();
         writeln!(text, "  {}", line.join(" ")).expect("writing to a string succeeds");
     }
-    text.push_str("};\n\n#endif\n");
+    write!(
+        text,
+        "}};\n\n\
+         /* The names that C hosts know it by, from xxd -i. */\n\
+         #ifndef extism_runtime_wasm\n\
+         #define extism_runtime_wasm {name}\n\
+         #define extism_runtime_wasm_len {upper}_LENGTH\n\
+         #endif\n\n\
+         #endif\n"
+    )
+    .expect("writing to a string succeeds");
     text
 }

@@ -145,10 +145,17 @@ static bool check_log(void) {
         && !strcmp(messages, "2i 3w 4e ");
 }
 
+static bool check_initialised(void) {
+    struct plugin *haskell = open_plugin("haskell", (struct plugin_options){ 0 });
+    struct plugin *constructors = open_plugin("constructors", (struct plugin_options){ 0 });
+    return gives(haskell, "initialised", "", true, "") && gives(haskell, "initialised", "", true, "")
+        && gives(constructors, "initialised", "", true, "");
+}
+
 static const struct { const char *name; bool (*check)(void); } CHECKS[] = {
     { "echo", check_echo }, { "count_vowels", check_count_vowels }, { "count_vowels with config", check_count_vowels_with_config },
     { "fail", check_fail }, { "vars", check_vars }, { "greet", check_greet }, { "add", check_add },
-    { "handle_echo", check_handle_echo }, { "log", check_log },
+    { "handle_echo", check_handle_echo }, { "log", check_log }, { "initialised", check_initialised },
 };
 enum { CHECK_COUNT = sizeof CHECKS / sizeof *CHECKS };
 

@@ -30,7 +30,10 @@ export class Plugin {
     };
     host.plugin = (await WebAssembly.instantiate(plugin, imports)).instance.exports;
     // README: end
-    host.plugin._initialize?.(); // of a WASI reactor; other plugins have none
+    // What the plugin's language wants before the first call: its constructors, which the one calls as the other does,
+    // then Haskell's runtime.
+    (host.plugin._initialize ?? host.plugin.__wasm_call_ctors)?.();
+    host.plugin.hs_init?.(0, 0);
     return host;
   }
 

@@ -80,6 +80,12 @@ function checks(open) {
         expect(String(messages), String(all.slice(logLevel)));
       }
     },
+    async initialised() {
+      const haskell = await open("haskell");
+      expect(call(haskell, "initialised"), "");
+      expect(call(haskell, "initialised"), "");
+      expect(call(await open("constructors"), "initialised"), "");
+    },
   };
 }
 

@@ -118,3 +118,8 @@ class Checks:
         expect(plugin.call("level"), b"2")
         expect(plugin.call("log_each_level"), b"0")
         expect(messages, [(2, "i"), (3, "w"), (4, "e")])
+
+    def check_initialised(self):
+        haskell = self.open("haskell")
+        for plugin in haskell, haskell, self.open("constructors"):
+            expect(plugin.call("initialised"), b"")

@@ -7,9 +7,12 @@ grow(pages), export_names() and context(what), all numbers unsigned. It is opene
 import json
 import multiprocessing
 import re
+import resource
+import signal
 import sys
+import time
 
-SECONDS = 20  # for a case; more is an endless loop
+SECONDS = 20  # of processor time for a case, as tens of thousands of calls take a while from here; more is an endless loop
 SPARE_PAGES = 1024  # for cases that don't say
 PAGE = 65536
 ALL_64 = 2**64 - 1
@@ -107,8 +110,10 @@ class Replay:
 
 
 def worker(open_kernel, kernel, cases, pipe):
-    """Sends what is wrong with each case, or None."""
+    """Sends what is wrong with each case, or None. A case that takes too long ends the process with SIGXCPU."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
     for case in cases:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + SECONDS, most))
         try:
             Replay(open_kernel(kernel, int(case.get("spare", SPARE_PAGES)))).run(case["steps"])
             pipe.send(None)
@@ -130,13 +135,12 @@ def run(open_kernel, kernel, file):
         theirs.close()
         alive = True
         while alive and done < len(cases):
-            failure = "endless loop"
-            alive = ours.poll(SECONDS)
-            if alive:
-                try:
-                    failure = ours.recv()
-                except EOFError:
-                    failure, alive = "the engine crashed", False
+            try:
+                failure = ours.recv()
+            except EOFError:
+                process.join()
+                failure = "endless loop" if process.exitcode == -signal.SIGXCPU else "the engine crashed"
+                alive = False
             if failure:
                 failures += 1
                 case = cases[done]

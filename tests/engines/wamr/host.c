@@ -119,6 +119,18 @@ static bool register_host(const struct host_function *functions) {
     return true;
 }
 
+/* What the plugin's language wants before the first call: its constructors, then Haskell's runtime. WAMR has called
+   `__wasm_call_ctors` when it instantiated the module; where there is none to be seen, `_initialize` calls it. */
+static const char *initialize(struct instance *plugin) {
+    uint32_t arguments[2] = { 0 };
+    bool done = wasm_runtime_lookup_function(plugin->instance, "__wasm_call_ctors", NULL);
+    wasm_function_inst_t constructors = wasm_runtime_lookup_function(plugin->instance, "_initialize", NULL);
+    wasm_function_inst_t haskell = wasm_runtime_lookup_function(plugin->instance, "hs_init", NULL);
+    bool ok = done || !constructors || wasm_runtime_call_wasm(plugin->env, constructors, 0, NULL);
+    if (ok && haskell) ok = wasm_runtime_call_wasm(plugin->env, haskell, 2, arguments);
+    return ok ? NULL : wasm_runtime_get_exception(plugin->instance);
+}
+
 static const char *load(struct plugin *p, struct bytes kernel, struct bytes plugin) {
     const char *error;
     static bool registered;
@@ -133,10 +145,7 @@ static const char *load(struct plugin *p, struct bytes kernel, struct bytes plug
     if ((error = instance_open(&p->plugin, plugin.data, plugin.length))) return error;
     wasm_runtime_set_user_data(p->plugin.env, p);
     // README: end
-    /* A plugin that is a WASI reactor wants to be initialised; others have no such function. */
-    wasm_function_inst_t initialize = wasm_runtime_lookup_function(p->plugin.instance, "_initialize", NULL);
-    if (!initialize || wasm_runtime_call_wasm(p->plugin.env, initialize, 0, NULL)) return NULL;
-    return wasm_runtime_get_exception(p->plugin.instance);
+    return initialize(&p->plugin);
 }
 
 struct plugin *plugin_open(struct bytes kernel, struct bytes wasm, struct plugin_options options, const char **error) {

@@ -86,6 +86,17 @@ static M3Result link_host(struct plugin *p, IM3Module module, const struct host_
     return error;
 }
 
+/* What the plugin's language wants before the first call: its constructors, then Haskell's runtime. */
+static M3Result initialize(IM3Runtime plugin) {
+    IM3Function function;
+    M3Result error = m3Err_none;
+    /* The one calls the other. */
+    if (!m3_FindFunction(&function, plugin, "_initialize") || !m3_FindFunction(&function, plugin, "__wasm_call_ctors"))
+        error = m3_CallV(function);
+    if (!error && !m3_FindFunction(&function, plugin, "hs_init")) error = m3_CallV(function, 0, 0);
+    return error;
+}
+
 static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes plugin_wasm) {
     M3Result error;
     IM3Module kernel, plugin;
@@ -107,8 +118,7 @@ static M3Result load(struct plugin *p, struct bytes kernel_wasm, struct bytes pl
     if ((error = link_host(p, plugin, host_environment))) return error;
     if ((error = link_host(p, plugin, p->options.functions))) return error;
     // README: end
-    /* A plugin that is a WASI reactor wants to be initialised; others have no such function. */
-    return m3_FindFunction(&function, p->plugin, "_initialize") ? m3Err_none : m3_CallV(function);
+    return initialize(p->plugin);
 }
 
 struct plugin *plugin_open(struct bytes kernel, struct bytes wasm, struct plugin_options options, const char **error) {

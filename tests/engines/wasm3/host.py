@@ -46,8 +46,12 @@ class Plugin:
         for (namespace, name), function in (functions or {}).items():
             module.link_function(namespace, name, partial(function, self))
         # README: end
-        if initialize := self._function("_initialize"):
-            initialize()  # of a WASI reactor; other plugins have none
+        # What the plugin's language wants before the first call: its constructors, which the one calls as the other
+        # does, then Haskell's runtime.
+        if constructors := self._function("_initialize") or self._function("__wasm_call_ctors"):
+            constructors()
+        if hs_init := self._function("hs_init"):
+            hs_init(0, 0)
 
     def call(self, name, data=b""):
         """Calls a function of the plugin: its output."""

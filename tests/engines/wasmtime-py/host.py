@@ -44,8 +44,13 @@ class Plugin:
                 linker.define_func(wanted.module, wanted.name, wanted.type, function)
         self.plugin = linker.instantiate(self.store, module)
         # README: end
-        if initialize := self.plugin.exports(self.store).get("_initialize"):
-            initialize(self.store)  # of a WASI reactor; other plugins have none
+        # What the plugin's language wants before the first call: its constructors, which the one calls as the other
+        # does, then Haskell's runtime.
+        exports = self.plugin.exports(self.store)
+        if constructors := exports.get("_initialize") or exports.get("__wasm_call_ctors"):
+            constructors(self.store)
+        if hs_init := exports.get("hs_init"):
+            hs_init(self.store, 0, 0)
 
     def call(self, name, data=b"", host_context=None):
         """Calls a function of the plugin: its output. Meanwhile, host_context() gives that object."""

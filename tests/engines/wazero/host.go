@@ -67,10 +67,29 @@ func NewPlugin(ctx context.Context, runtime wazero.Runtime, kernel, plugin []byt
 			return nil, err
 		}
 	}
-	// A plugin that is a WASI reactor wants its `_initialize` called; others have none.
-	config := wazero.NewModuleConfig().WithName("plugin").WithStartFunctions("_initialize")
-	p.plugin, err = runtime.InstantiateWithConfig(ctx, plugin, config)
-	return p, err
+	config := wazero.NewModuleConfig().WithName("plugin").WithStartFunctions()
+	if p.plugin, err = runtime.InstantiateWithConfig(ctx, plugin, config); err != nil {
+		return nil, err
+	}
+	return p, p.initialize(ctx)
+}
+
+// initialize does what the plugin's language wants before the first call: its constructors, then Haskell's runtime.
+func (p *Plugin) initialize(ctx context.Context) error {
+	constructors := p.plugin.ExportedFunction("_initialize")
+	if constructors == nil { // the one calls the other
+		constructors = p.plugin.ExportedFunction("__wasm_call_ctors")
+	}
+	if constructors != nil {
+		if _, err := constructors.Call(ctx); err != nil {
+			return err
+		}
+	}
+	if haskell := p.plugin.ExportedFunction("hs_init"); haskell != nil {
+		_, err := haskell.Call(ctx, 0, 0)
+		return err
+	}
+	return nil
 }
 
 // Call calls a function of the plugin. The value hostContext, if not nil, is what HostContext gives meanwhile.

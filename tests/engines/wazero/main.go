@@ -200,6 +200,12 @@ func (c *checker) plugins() {
 		}})
 		return gives(p, "handle_echo", hello, hello)
 	})
+	c.check("initialised", func() error {
+		haskell := c.open("haskell", Options{})
+		return first(
+			gives(haskell, "initialised", "", ""), gives(haskell, "initialised", "", ""),
+			gives(c.open("constructors", Options{}), "initialised", "", ""))
+	})
 	c.check("log", func() error {
 		var messages []string
 		log := func(level int, text string) { messages = append(messages, fmt.Sprint(level, text)) }

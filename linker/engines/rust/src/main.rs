@@ -4,6 +4,7 @@
 //! for each name and size, the microseconds of CPU time of a call.
 
 use cpu_time::ThreadTime;
+use runner as _;
 use std::{env, fs, hint::black_box};
 
 #[cfg(feature = "wasmi")]

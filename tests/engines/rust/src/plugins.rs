@@ -34,7 +34,7 @@ impl Wasm {
 
 /// Runs all checks, and tells those that failed.
 pub(crate) fn run<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<Checks, Error> {
-    let checks: [(&str, Check<E>); 9] = [
+    let checks: [(&str, Check<E>); 10] = [
         ("echo", echo),
         ("count_vowels", count_vowels),
         ("count_vowels with config", configuration),
@@ -44,6 +44,7 @@ pub(crate) fn run<E: Engine>(engine: &Arc<E>, folder: &Path) -> Result<Checks, E
         ("add", numbers),
         ("handle_echo", handle_echo),
         ("log", log_levels),
+        ("initialised", initialised),
     ];
     let mut failed = 0;
     for (name, check) in checks {
@@ -171,6 +172,13 @@ fn log_levels<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn initialised<E: Engine>(engine: &E, wasm: &Wasm) -> Result<(), Error> {
+    let mut haskell = wasm.plugin(engine, "haskell", Setup::default())?;
+    haskell.call("initialised", b"", None)?;
+    haskell.call("initialised", b"", None)?;
+    wasm.plugin(engine, "constructors", Setup::default())?.call("initialised", b"", None).map(drop)
 }
 
 /// The median time of a call of `echo` with 4,096 bytes, in microseconds, to a tenth.

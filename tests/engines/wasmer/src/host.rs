@@ -138,6 +138,16 @@ fn link_host(imports: &mut Imports, store: &mut Store, kernel: &Kernel, state: S
     imports.define(ENV, "http_headers", Function::new_typed(store, || 0_u64));
 }
 
+/// What the plugin's language wants before the first call: its constructors, then Haskell's runtime.
+fn initialize(store: &mut Store, plugin: &Instance) -> Result<(), RuntimeError> {
+    let constructors = plugin.exports.get_function("_initialize"); // which calls the other, if there are both
+    if let Ok(function) = constructors.or_else(|_| plugin.exports.get_function("__wasm_call_ctors")) {
+        function.call(store, &[])?;
+    }
+    let haskell = plugin.exports.get_function("hs_init");
+    haskell.map_or(Ok(()), |function| function.call(store, &[Value::I32(0), Value::I32(0)]).map(drop))
+}
+
 pub struct Plugin {
     store: Store,
     kernel: Kernel,
@@ -164,6 +174,7 @@ impl Plugin {
         embed(&mut imports, &mut store, &kernel); // your own functions, under "extism:host/user"
         let instance = Instance::new(&mut store, &plugin, &imports)?;
         // README: end
+        initialize(&mut store, &instance)?;
         Ok(Self { slot: ExternRef::new(&mut store, Slot::default()), store, kernel, instance })
     }
 

@@ -135,6 +135,16 @@ fn link_host(linker: &mut Linker<State>, kernel: Kernel) -> Result<()> {
     Ok(())
 }
 
+/// What the plugin's language wants before the first call: its constructors, then Haskell's runtime.
+fn initialize(mut store: &mut Store<State>, plugin: Instance) -> Result<()> {
+    let constructors = plugin.get_func(&mut store, "_initialize"); // which calls the other, if there are both
+    if let Some(function) = constructors.or_else(|| plugin.get_func(&mut store, "__wasm_call_ctors")) {
+        function.typed::<(), ()>(&store)?.call(&mut store, ())?;
+    }
+    let haskell = plugin.get_func(&mut store, "hs_init");
+    haskell.map_or(Ok(()), |function| function.typed::<(i32, i32), ()>(&store)?.call(&mut store, (0, 0)))
+}
+
 pub struct Plugin {
     store: Store<State>,
     kernel: Kernel,
@@ -160,6 +170,7 @@ impl Plugin {
         embed(&mut linker, kernel)?; // your own functions, under "extism:host/user"
         let instance = linker.instantiate(&mut store, plugin)?;
         // README: end
+        initialize(&mut store, instance)?;
         let slot = ExternRef::new(&mut store, Slot::default())?.to_owned_rooted(&mut store)?;
         Ok(Self { store, kernel, instance, slot })
     }

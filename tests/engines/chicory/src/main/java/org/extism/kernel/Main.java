@@ -182,6 +182,12 @@ public final class Main {
             expect("0", call(plugin, "log_each_level", ""));
             expect("[2i, 3w, 4e]", messages.toString());
         });
+        check("initialised", () -> {
+            var haskell = open("haskell");
+            expect("", call(haskell, "initialised", ""));
+            expect("", call(haskell, "initialised", ""));
+            expect("", call(open("constructors"), "initialised", ""));
+        });
     }
 
     private Plugin openGreeter() throws IOException {

@@ -64,8 +64,18 @@ public final class Plugin {
         store.addFunction(options.functions.apply(this).toArray(HostFunction[]::new));
         plugin = store.instantiate("plugin", Parser.parse(pluginBytes));
         // README: end
-        if (exports(plugin).contains("_initialize")) {
-            plugin.export("_initialize").apply(); // of a WASI reactor; others have none
+        initialize(plugin, exports(plugin));
+    }
+
+    /** What the plugin's language wants before the first call: its constructors, then Haskell's runtime. */
+    private static void initialize(Instance plugin, Set<String> exports) {
+        if (exports.contains("_initialize")) {
+            plugin.export("_initialize").apply(); // calls the constructors
+        } else if (exports.contains("__wasm_call_ctors")) {
+            plugin.export("__wasm_call_ctors").apply();
+        }
+        if (exports.contains("hs_init")) {
+            plugin.export("hs_init").apply(0, 0);
         }
     }
 

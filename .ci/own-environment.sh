@@ -1,0 +1,11 @@
+# For scripts to source: takes out of the environment what would change where cd goes, or what cargo and rustc make.
+# What configuration files say, .cargo/config.toml answers. CARGO_TARGET_DIR stays: where things are put is the caller's to say.
+unset CDPATH
+for name in $(compgen -e); do
+  case $name in
+    RUSTC | RUSTC_* | RUSTFLAGS | RUSTDOCFLAGS | RUSTDOC | CARGO_ENCODED_* | CARGO_BUILD_TARGET | CARGO_BUILD_RUST* | CARGO_PROFILE_* | CARGO_TARGET_*_*)
+      unset "$name"
+      ;;
+  esac
+done
+unset name
