@@ -235,9 +235,9 @@ class Cuts:
                 rests_on[asked] = {tag}
                 continue
             facts = [(tag, fact) for tag, fact in body.run.facts[: claim.facts] if self.stands(tag)]
-            question = [fact for _, fact in facts] + [claim.condition, z3.Not(condition)]
+            question = [fact for _, fact in facts] + [claim.condition]
             what = (body.function.name or body.function.index, claim.key, asked)
-            answer, values, core = self.answers.explain(question, what)
+            answer, values, core = self.answers.prove(question, condition, what, True)
             if answer == UNSAT:
                 rests_on[asked] = {facts[i][0] for i in core if i < len(facts)}
                 continue

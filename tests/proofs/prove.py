@@ -56,7 +56,7 @@ class Proof:
         """One statement: under the conditions the claim holds."""
         if not self.asking:
             return
-        self.statement(what, *self.answers.ask(conditions + [z3.Not(claim)], what))
+        self.statement(what, *self.answers.prove(conditions, claim, what)[:2])
 
     def statement(self, what, verdict, values):
         self.statements += 1
@@ -74,7 +74,7 @@ class Proof:
         registers = Registers(values, z3.BitVecVal(self.module.pages, 64))
         for name, part in PARTS.items():
             self.state([], part(registers), f"a new instance: {name}")
-        self.state([], z3.URem(registers.top, RECORD) == 0, f"a new instance: {SLOTS}")
+        self.state([], z3.BoolVal(z3.simplify(registers.top).as_long() % RECORD == 0), f"a new instance: {SLOTS}")
         whole = z3.Solver()
         whole.add(z3.Not(invariant.no_multiple_between()))
         self.statement("no multiple lies between a number and the largest below it", UNSAT if whole.check() == z3.unsat else UNKNOWN, None)
@@ -205,7 +205,7 @@ class Proof:
 
 def counterexample(values):
     """The arguments and registers of a case in which a statement is wrong."""
-    inner = ("loaded", "result", "local", "register", "memory", "quotient", "rest", "granted")
+    inner = ("loaded", "result", "local", "register", "memory", "slot", "product", "rest", "granted")
     shown = {name: value for name, value in (values or {}).items() if not name.startswith(inner)}
     return ", ".join(f"{name} = {value:#x}" for name, value in sorted(shown.items()))
 

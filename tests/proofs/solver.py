@@ -7,6 +7,7 @@ import bitwuzla
 import z3
 
 UNSAT, SAT, UNKNOWN = "unsat", "sat", "unknown"
+AT_ONCE = 1000  # milliseconds for a statement as a whole
 
 
 class Answers:
@@ -21,7 +22,22 @@ class Answers:
         verdict, values, _ = self.explain(conditions, what, False)
         return verdict, values
 
-    def explain(self, conditions, what=None, core=True):
+    def prove(self, conditions, claim, what=None, core=False):
+        """The verdict on conditions and the claim's contrary, and so on; what isn't decided at once is asked part by part."""
+        parts = pieces(claim)
+        if len(parts) > 1:
+            verdict, values, taken = self.explain(conditions + [z3.Not(claim)], what, core, AT_ONCE)
+            if verdict != UNKNOWN:
+                return verdict, values, taken
+        found = set()
+        for part in parts:
+            verdict, values, taken = self.explain(conditions + [z3.Not(part)], what, core)
+            if verdict != UNSAT:
+                return verdict, values, None
+            found |= taken
+        return UNSAT, None, found
+
+    def explain(self, conditions, what=None, core=True, milliseconds=None):
         """The same, and for UNSAT the indices of the conditions that are enough for it."""
         began = time.process_time()
         conditions = [z3.simplify(one) for one in conditions]
@@ -37,7 +53,7 @@ class Answers:
         text = "(set-logic QF_ABV)\n" + text.to_smt2()
         key = hashlib.sha256(text.encode()).digest()
         if key not in self.known:
-            verdict, values, found = self.decide(text, len(parts), core)
+            verdict, values, found = self.decide(text, len(parts), core, milliseconds or self.milliseconds)
             self.asked += 1
             self.slowest = max(self.slowest, (time.process_time() - began, str(what)))
             if verdict != UNSAT:
@@ -46,11 +62,11 @@ class Answers:
         found = self.known[key]
         return UNSAT, None, set(kept) if found is None else {kept[i] for i in found}
 
-    def decide(self, text, count, core):
+    def decide(self, text, count, core, milliseconds):
         terms, options = bitwuzla.TermManager(), bitwuzla.Options()
         options.set(bitwuzla.Option.PRODUCE_MODELS, True)
         options.set(bitwuzla.Option.PRODUCE_UNSAT_CORES, core)
-        options.set(bitwuzla.Option.TIME_LIMIT_PER, self.milliseconds)
+        options.set(bitwuzla.Option.TIME_LIMIT_PER, milliseconds)
         parser = bitwuzla.Parser(terms, options)
         parser.parse(text, True, False)
         solver = parser.bitwuzla()
@@ -79,6 +95,18 @@ def conjuncts(condition):
     if z3.is_not(condition) and z3.is_or(condition.arg(0)):
         return [part for one in condition.arg(0).children() for part in conjuncts(z3.simplify(z3.Not(one)))]
     return [] if z3.is_true(condition) else [condition]
+
+
+def pieces(claim):
+    """Claims that together are this one."""
+    if z3.is_and(claim):
+        return [part for one in claim.children() for part in pieces(one)]
+    if z3.is_implies(claim):
+        return [z3.Implies(claim.arg(0), part) for part in pieces(claim.arg(1))]
+    if z3.is_app_of(claim, z3.Z3_OP_ITE):
+        condition, yes, no = claim.children()
+        return [z3.Implies(condition, part) for part in pieces(yes)] + [z3.Or(condition, part) for part in pieces(no)]
+    return [] if z3.is_true(claim) else [claim]
 
 
 def evaluated(condition, values, cache={}):

@@ -439,7 +439,7 @@ class Run:
                     join = z3.And if operation == "and" else z3.Or
                     result = flag(join(nonzero(a), nonzero(b)))
                 else:
-                    result = self.COMPUTE[operation](a, b)
+                    result = self.multiply(a, b) if operation == "mul" else self.COMPUTE[operation](a, b)
             elif operation in self.DIVIDE:
                 self.note("trap", one.at, state, claim=b != 0)
                 if operation == "div_s":
@@ -451,21 +451,27 @@ class Run:
         stack.append(folded(result) if not is_flag(result) else result)
 
     def divide(self, operation, a, b):
-        """A division by a number is a multiplication that comes out."""
-        if not z3.is_bv_value(b) or operation[-1] == "s" or not b.as_long():
+        """Of a remainder of a number it is said how large it is, and that without it a multiple is left: not which, as solvers find
+        products hard. A statement that is proved so holds; one that isn't may."""
+        if self.simplifying or not z3.is_bv_value(b) or operation != "rem_u" or not b.as_long() or a.size() < 32:
             return self.DIVIDE[operation](a, b)
         width, by = a.size(), b.as_long()
-        most = ((1 << width) - 1) // by
-        quotient = unsigned(self.fresh("quotient", most.bit_length()), width)
-        rest = unsigned(self.fresh("rest", max(1, (by - 1).bit_length())), width)
-        product = quotient * by
-        self.fact(z3.And(a == product + rest, z3.ULT(rest, by), z3.ULE(quotient, most), z3.ULE(product, a)))
-        for factor, multiple in self.multiples:
+        rest = unsigned(self.fresh("rest", by.bit_length()), width)
+        multiple = a - rest
+        self.fact(z3.And(z3.ULT(rest, by), z3.ULE(rest, a), multiple & ((by & -by) - 1) == 0))
+        for factor, other in self.multiples:
             if factor == by and width == 32:
-                # What the solver finds hard to see, and `prove.py` proves once: no other multiple lies between.
-                self.fact(z3.Implies(z3.ULE(low(multiple), a), z3.ULE(low(multiple), product)))
-        self.multiples.append((by, unsigned(product)))
-        return quotient if operation == "div_u" else rest
+                # `prove.py` proves it once: no other multiple lies between.
+                self.fact(z3.Implies(z3.ULE(other, unsigned(a)), z3.ULE(other, unsigned(multiple))))
+        self.multiples.append((by, unsigned(multiple)))
+        return rest
+
+    def multiply(self, a, b):
+        """What the bins' keys are multiplied for leads to nothing that is proved: such a product may be anything."""
+        numbers = [one.as_long() for one in (a, b) if z3.is_bv_value(one)]
+        if self.simplifying or not numbers or numbers[0] < 1 << 16:
+            return a * b
+        return self.fresh("product", a.size())
 
     @staticmethod
     def count_bits(operation, value):
