@@ -274,6 +274,7 @@ def block_freed(c, freed, handle):
     yield "leaves every byte of the heap", z3.Implies(z3.And(tail, is_heap(b, c.any)), c.same_memory())
     written = z3.Or(z3.ULT(c.any - record, 4), z3.ULT(c.any - b.tail - 8, 4))
     yield "writes the block's state and a link, and nothing else", z3.Implies(freed, z3.Or(c.same_memory(), written))
+    yield "it is the last of those that wait, and one fewer may", z3.Implies(freed, z3.And(a.tail == record, a.patience == b.patience - 1))
     yield "the record says that the block waits", z3.Implies(
         z3.And(freed, b.tail & 7 == 0, b.tail + 8 != record), unsigned(word(a.memory, record)) == handle | WAITING
     )

@@ -214,6 +214,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="kernel files, of this or any other kernel")
     parser.add_argument("--only", action="append", help="an export; all if none is named")
+    parser.add_argument("--loops", action="store_true", help="also what has loops, and what leads there")
     parser.add_argument("--verbose", action="store_true", help="say how long each part takes")
     options = parser.parse_args()
     wrong, seen, answers = 0, {}, Answers()
@@ -235,7 +236,7 @@ def main():
             proof = Proof(kernel, answers, report=report)
             proof.verbose = options.verbose
             proof.new_instance()
-            proof.exports(options.only)
+            proof.exports(options.only, options.loops)
             statements, failed = proof.statements, len(proof.failed)
         else:
             statements = failed = 0

@@ -7,7 +7,8 @@ import bitwuzla
 import z3
 
 UNSAT, SAT, UNKNOWN = "unsat", "sat", "unknown"
-AT_ONCE = 1000  # milliseconds for a statement as a whole
+AT_ONCE = 1000  # milliseconds for a statement as a whole, for a part of it, and for a case
+MOST_CASES = 6  # how often they are told apart, one inside of another
 
 
 class Answers:
@@ -15,7 +16,7 @@ class Answers:
 
     def __init__(self, milliseconds=300_000):
         self.milliseconds, self.asked, self.slowest = milliseconds, 0, (0, None)
-        self.known = {}  # questions, as hashes of their texts, that were answered with UNSAT, and which of the conditions that takes
+        self.known = {}  # questions, as hashes of their texts: the answers, and after how long
 
     def ask(self, conditions, what=None):
         """The verdict, and for SAT the values of all variables but memories."""
@@ -23,15 +24,31 @@ class Answers:
         return verdict, values
 
     def prove(self, conditions, claim, what=None, core=False):
-        """The verdict on conditions and the claim's contrary, and so on; what isn't decided at once is asked part by part."""
-        parts = pieces(claim)
-        if len(parts) > 1:
-            verdict, values, taken = self.explain(conditions + [z3.Not(claim)], what, core, AT_ONCE)
-            if verdict != UNKNOWN:
-                return verdict, values, taken
+        """The verdict on conditions and the claim's contrary, and so on; what isn't decided at once is asked part by part, and then case by case."""
+        verdict, values, found = self.explain(conditions + [z3.Not(claim)], what, core, AT_ONCE)
+        if verdict != UNKNOWN:
+            return verdict, values, found
         found = set()
-        for part in parts:
-            verdict, values, taken = self.explain(conditions + [z3.Not(part)], what, core)
+        for part in pieces(claim):
+            verdict, values, taken = self.prove_cases(conditions, part, what, core, MOST_CASES)
+            if verdict != UNSAT:
+                return verdict, values, None
+            found |= taken
+        return UNSAT, None, found
+
+    def prove_cases(self, conditions, claim, what, core, left):
+        """The same for a condition's being true and false, of which the claim's terms depend, so that these are simpler."""
+        verdict, values, found = self.explain(conditions + [z3.Not(claim)], what, core, AT_ONCE if left else None)
+        if verdict != UNKNOWN or not left:
+            return verdict, values, found
+        conditions, claim = [z3.simplify(one) for one in conditions], z3.simplify(claim)
+        case = deepest_condition(claim)
+        if case is None:
+            return self.prove_cases(conditions, claim, what, core, 0)
+        found = set()
+        for condition, value in ((case, True), (z3.Not(case), False)):
+            *simpler, simple_claim = [z3.substitute(one, (case, z3.BoolVal(value))) for one in conditions + [claim]]
+            verdict, values, taken = self.prove_cases(simpler + [condition], simple_claim, what, core, left - 1)
             if verdict != UNSAT:
                 return verdict, values, None
             found |= taken
@@ -52,14 +69,15 @@ class Answers:
         assert len(text.assertions()) == len(parts)
         text = "(set-logic QF_ABV)\n" + text.to_smt2()
         key = hashlib.sha256(text.encode()).digest()
-        if key not in self.known:
-            verdict, values, found = self.decide(text, len(parts), core, milliseconds or self.milliseconds)
+        milliseconds = milliseconds or self.milliseconds
+        verdict, values, found, limit = self.known.get(key, (UNKNOWN, None, None, 0))
+        if verdict == UNKNOWN and limit < milliseconds:
+            verdict, values, found = self.decide(text, len(parts), core, milliseconds)
+            self.known[key] = verdict, values, found, milliseconds
             self.asked += 1
             self.slowest = max(self.slowest, (time.process_time() - began, str(what)))
-            if verdict != UNSAT:
-                return verdict, values, None
-            self.known[key] = found
-        found = self.known[key]
+        if verdict != UNSAT:
+            return verdict, values, None
         return UNSAT, None, set(kept) if found is None else {kept[i] for i in found}
 
     def decide(self, text, count, core, milliseconds):
@@ -109,7 +127,23 @@ def pieces(claim):
     return [] if z3.is_true(claim) else [claim]
 
 
-def evaluated(condition, values, cache={}):
+def deepest_condition(term):
+    """That of the if-then-else with the deepest terms inside, so the one that was put together last; None if there is none."""
+    depths, best, waiting = {}, (0, None), [term]
+    while waiting:
+        term = waiting[-1]
+        inner = [one for one in term.children() if one.get_id() not in depths]
+        if inner:
+            waiting += inner
+            continue
+        waiting.pop()
+        depth = depths[term.get_id()] = 1 + max([depths[one.get_id()] for one in term.children()], default=0)
+        if z3.is_app_of(term, z3.Z3_OP_ITE) and depth > best[0] and not z3.is_bv_value(term.arg(1)):
+            best = depth, term.arg(0)
+    return best[1]
+
+
+def evaluated(condition, values):
     """Whether a condition without memories is true for these values of its variables; None if that isn't clear."""
     pairs = []
     for variable in variables(condition):
