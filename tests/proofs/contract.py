@@ -255,6 +255,7 @@ def free(c):
     yield "forgets no free that was put off", z3.Implies(
         z3.And(live, pinned), z3.Or(b.put_off >> 32 == 0, b.put_off == a.put_off, is_put_off(a, b.put_off & 0xFFFFFFFF))
     )
+    yield "puts none off twice, so that it forgets none for it", z3.Implies(is_put_off(b, handle), a.put_off == b.put_off)
     yield "empties the input if that is freed, and changes no register of the contract else", z3.And(
         z3.Implies(freed, a.input_length == z3.If(handle == b.input_offset, 0, b.input_length)),
         z3.Implies(freed, c.same_registers("input_length", "tail", "patience")),
@@ -355,14 +356,19 @@ def nothing_put_off(before, *_):
 
 
 def one_put_off(before, *_):
-    """Whether one free was put off, and none of those that wait will be merged; which of the two places it has doesn't matter."""
+    """Whether one free was put off, in the second place, and none of those that wait will be merged."""
     return z3.And(before.put_off != 0, z3.LShR(before.put_off, 32) == 0, z3.UGE(before.patience, 2))
 
 
-def released(c):
+def first_put_off(before, *_):
+    """The same in the first place."""
+    return z3.And(before.put_off != 0, before.put_off & 0xFFFFFFFF == 0, z3.UGE(before.patience, 2))
+
+
+def released(c, shift=0):
     """A free that was put off is made up for when another output or error is set: of that block, and of no other."""
     b, a = c.before, c.after
-    handle = b.put_off & 0xFFFFFFFF
+    handle = z3.LShR(b.put_off, shift) & 0xFFFFFFFF
     changed = z3.Not(c.same_registers())
     still = is_pinned(a, handle)
     freed = z3.And(changed, b.live(handle), z3.Not(still))
@@ -430,6 +436,11 @@ STATEMENTS = {
 CASES = {
     "alloc": [(is_impossible, alloc_impossible), (is_fresh, alloc_fresh)],
     "free": [(is_patient, free)],
-    "output_set": [(nothing_put_off, lambda c: setter(c, *OUTPUT)), (one_put_off, released)],
+    # Of the first place with one of the two only: what comes then is the same function.
+    "output_set": [
+        (nothing_put_off, lambda c: setter(c, *OUTPUT)),
+        (one_put_off, released),
+        (first_put_off, lambda c: released(c, 32)),
+    ],
     "error_set": [(nothing_put_off, error_set), (one_put_off, released)],
 }

@@ -11,7 +11,7 @@ import z3
 
 import invariant
 from solver import UNSAT, evaluated
-from symbolic import BITS, Run, State, unsigned
+from symbolic import BITS, Run, State, merged, unsigned
 from wasm import I32, I64
 
 
@@ -71,7 +71,9 @@ class Cuts:
     def __init__(self, module, watched, answers):
         self.module, self.watched, self.answers = module, watched, answers
         self.candidates = {}  # key: {name: template}, those that still stand
-        self.looping = self.find_looping()
+        # Growth is not looked into: `after_growth` says what is supposed of it.
+        self.growth = {f.index for f in module.functions if any(one.name == "memory.grow" for one in f.flat)}
+        self.looping = self.find_looping() | self.growth
         self.current = None  # the body that is executed
         self.bodies = []
 
@@ -103,9 +105,10 @@ class Cuts:
         else:
             self.suppose(run, ("before", function.index), start, state)
         state.condition = ()
-        body.end = run.inline(function, arguments, state)
-        if body.end is not None and not assume:
-            self.claim(run, ("after", function.index), self.after(body.end, arguments, body.end.stack, start), body.end)
+        ends = run.ends(function, arguments, state)
+        body.end = merged(ends)
+        for end in ends if not assume else ():
+            self.claim(run, ("after", function.index), self.after(end, arguments, end.stack, start), end)
         return body
 
     def any_state(self, run):
@@ -187,13 +190,19 @@ class Cuts:
 
     # ---- candidates
 
+    def candidates_of(self, key, view):
+        if key not in self.candidates:
+            growth = key[0] != "loop" and key[1] in self.growth
+            self.candidates[key] = parts_only() if growth and key[0] == "before" else after_growth() if growth else templates(view, self.watched)
+        return self.candidates[key]
+
     def claim(self, run, key, view, state):
-        self.candidates.setdefault(key, templates(view, self.watched))
+        self.candidates_of(key, view)
         self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view, list(run.multiples)))
 
     def suppose(self, run, key, view, state):
         """Makes facts of a place's candidates: each as long as it stands."""
-        standing = self.candidates.setdefault(key, templates(view, self.watched))
+        standing = self.candidates_of(key, view)
         for name, template in standing.items():
             if template:
                 self.suppose_one(run, template(view), state, (key, name))
@@ -260,11 +269,26 @@ class Cuts:
         return None
 
 
-def templates(view, watched):
-    """The candidates of a place, by name."""
+def parts_only():
+    """The invariant, as candidates: what must stand where memory is to grow."""
     found = {invariant.SLOTS: None}
     for name, part in invariant.PARTS.items():
         found[name] = lambda v, part=part: part(v.registers)
+    return found
+
+
+def after_growth():
+    """What is supposed of growth: it keeps the invariant, and if it answers that it is done there is room, and nothing more is reserved."""
+    found = parts_only()
+    found["room, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, has_room(v.registers, v.values[0]))
+    reserved = invariant.RESERVE, invariant.BEYOND + invariant.RESERVE
+    found["no more is reserved, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, *[v.registers.reserve == one for one in reserved])
+    return found
+
+
+def templates(view, watched):
+    """The candidates of a place, by name."""
+    found = parts_only()
     if view.before:
         for i, value in enumerate(view.globals):
             if not value.eq(view.before.globals[i]):

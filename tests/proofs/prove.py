@@ -123,12 +123,16 @@ class Proof:
         for name in names:
             inner |= self.reached_from(self.module.function(name))
         for function in inner.values():
-            if cuts.is_summed_up(function):
+            if cuts.is_summed_up(function) and function.index not in cuts.growth:
                 cuts.prepare(function)
         for name in names:
             cuts.prepare(self.module.function(name), lambda r: [part(r) for part in PARTS.values()])
         cuts.settle()
         self.done("what holds at loops")
+        for index in cuts.growth:
+            for name in invariant.PARTS | {SLOTS: None}:
+                stands = name in cuts.candidates[("before", index)]
+                self.statement(f"growth begins with: {name}", UNSAT if stands else UNKNOWN, None)
         for body in cuts.bodies:
             start = body.start
             if body.function.name:

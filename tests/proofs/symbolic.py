@@ -186,14 +186,24 @@ class Run:
         return self.inline(function, arguments, state)
 
     def inline(self, function, arguments, state):
-        inner = state.copy()
-        inner.locals = list(arguments) + [bits(0, BITS[kind]) for kind in function.locals]
-        inner.stack = []
-        result = self.block(function.body, len(function.results), inner, [], function)
+        result = merged(self.ends(function, arguments, state))
         if result is not None:
             result.locals = list(state.locals)
             result.stack = list(state.stack) + result.stack
         return result
+
+    def ends(self, function, arguments, state):
+        """The states in which a function returns, with nothing but its results on the stack: of each way there one of its own."""
+        inner = state.copy()
+        inner.locals = list(arguments) + [bits(0, BITS[kind]) for kind in function.locals]
+        inner.stack = []
+        results = len(function.results)
+        label = (results, [])
+        end = self.sequence(function.body, inner, [label], function)
+        states = ([end] if end is not None else []) + label[1]
+        for state in states:
+            state.stack = state.stack[len(state.stack) - results :]
+        return states
 
     def under(self, state, condition):
         """The same state if the condition holds as well; None if it can't."""
