@@ -146,11 +146,15 @@ class Proof:
         if end is None:
             return
         facts = assumed + self.facts(run, cuts)
+        self.keeps(name, run, end, facts)
+        self.contract(name, run, arguments, before, memory, end, facts, contract.STATEMENTS[name])
+
+    def keeps(self, name, run, end, facts):
+        """The invariant."""
         after = Registers(end.globals, end.pages)
         for what, part in PARTS.items():
             self.state(facts + list(end.condition), part(after), f"{name} keeps: {what}")
         self.state(facts + list(end.condition), invariant.show_slots(after, run.multiples), f"{name} keeps: {SLOTS}")
-        self.contract(name, run, arguments, before, memory, end, facts, contract.STATEMENTS[name])
 
     def case(self, name, condition, statements):
         """An export under a condition: what it doesn't lead to is not followed."""
@@ -163,7 +167,9 @@ class Proof:
         self.places |= run.places
         self.notes(name, run, None, before, assumed, arguments)
         if end is not None:
-            self.contract(name, run, arguments, before, memory, end, assumed + self.facts(run, None), statements)
+            facts = assumed + self.facts(run, None)
+            self.keeps(name, run, end, facts)
+            self.contract(name, run, arguments, before, memory, end, facts, statements)
 
     def done(self, name):
         """Says how long a part took."""

@@ -14,8 +14,9 @@ MOST_CASES = 6  # how often they are told apart, one inside of another
 class Answers:
     """Counts and times what was asked. Files that have much code in common have many questions in common: each is asked once."""
 
-    def __init__(self, milliseconds=300_000):
-        self.milliseconds, self.asked, self.slowest = milliseconds, 0, (0, None)
+    def __init__(self, milliseconds=300_000, cases=MOST_CASES):
+        self.milliseconds, self.cases = milliseconds, cases
+        self.asked, self.slowest = 0, (0, None)
         self.known = {}  # questions, as hashes of their texts: the answers, and after how long
 
     def ask(self, conditions, what=None):
@@ -30,7 +31,7 @@ class Answers:
             return verdict, values, found
         found = set()
         for part in pieces(claim):
-            verdict, values, taken = self.prove_cases(conditions, part, what, core, MOST_CASES)
+            verdict, values, taken = self.prove_cases(conditions, part, what, core, self.cases)
             if verdict != UNSAT:
                 return verdict, values, None
             found |= taken
