@@ -7,8 +7,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 . ./.ci/own-environment.sh
 
 nightly=$(cat .ci/nightly)
-rustup component list --toolchain "$nightly" | grep -q '^miri.*(installed)' ||
-  { echo "miri: run 'rustup toolchain install $nightly --component miri --component rust-src'" >&2; exit 1; }
+rustup toolchain install "$nightly" --profile minimal --component miri --component rust-src
 # Not in the folder of other builds, which nightly would make anew. The property tests read the time and a seed.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/miri
 export MIRIFLAGS="-Zmiri-strict-provenance -Zmiri-disable-isolation"

@@ -34,8 +34,6 @@ cargo build --locked --profile shipped --package extism-kernel-runtime
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
 ls -l "$libraries"/libextism.*
-strip -o "$target/libextism-stripped.so" "$libraries/libextism.so"
-ls -l "$target/libextism-stripped.so"
 
 step "C, C++ and valgrind"
 runtime/tests/c/run "$libraries"
@@ -45,4 +43,7 @@ runtime/tests/plugins/build "$target/runtime-plugins"
 
 step "the Python SDK, on this library and the released one"
 PLUGINS=$target/runtime-plugins runtime/tests/python/run "$libraries/libextism.so"
+
+step "what things cost, on this library and the released one"
+runtime/tests/c/measure "$libraries/libextism.so" "$libraries/python-tests/released/extism_sys/libextism_sys.so"
 echo "the runtime's checks passed in $((SECONDS / 60)) min"

@@ -53,7 +53,7 @@ try() { # NAME FILE PERL-SUBSTITUTION TARGET TEST
 
 # Section 2
 try wrap-the-size heap.rs 's/if index >= MOST - HINT/let n = n % MOST; let index = n.wrapping_sub(1); if n == 0/' contract impossible_sizes_are_0_and_change_nothing
-try mark-impossible-sizes heap.rs 's/if n\.wrapping_sub\(1\) < MOST - 1/if n != 0/' contract impossible_sizes_are_0_and_change_nothing
+try mark-impossible-sizes heap.rs 's/if index < MOST - 1/if n != 0/' contract impossible_sizes_are_0_and_change_nothing
 try a-page-too-many growth.rs 's/\.max\(known\);/.max(known) + PAGE;/' contract growth_is_for_exactly_the_pages_that_are_needed
 try ask-for-more-than-there-is growth.rs 's/ \|\| end > MOST//' contract more_than_4_gib_is_not_asked_for
 try foreign-pages growth.rs 's/if actual != self\.known_end\(\)/if actual == 1/; s/\(actual != known && granted != 0\)/actual == 1/' contract pages_of_somebody_else_are_never_used
@@ -70,22 +70,23 @@ try lose-children bins.rs 's/self\.machine\.store64\(leaf, AFTER, children\);/le
 try bins-never-empty bins.rs 's/self\.machine\.set_bins\(bins \& !\(1 << bin\)\);/let _ = bins;/' contract filed_regions_come_before_blocks_that_wait
 try last-freed-first waiting.rs 's/self\.machine\.store32\(self\.machine\.tail\(\), AFTER, record\);\s*self\.machine\.set_tail\(record\);/let first = self.link(0, AFTER); self.set(record, AFTER, first); self.set(0, AFTER, record); if self.machine.tail() == 0 { self.machine.set_tail(record); }/' contract blocks_that_wait_come_back_in_the_order_of_their_frees
 try wait-before-filed heap.rs 's/let mut region = self\.best_fit\(need\);/let mut region = 0;/' contract filed_regions_come_before_blocks_that_wait
+try take-any-that-waits heap.rs 's/self\.machine\.patience\(\) == 0 \&\& //' contract filed_regions_come_before_blocks_that_wait
 try never-merge-in-free waiting.rs 's/self\.merge_longest_freed\(\);(?=\s*patience)//' adversary no_call_costs_more_where_there_are_many_blocks
-try whole-blocks-that-wait heap.rs 's/\.wrapping_add\(1\) == need/.wrapping_add(1) >= need/' contract bounded_live_data_takes_bounded_memory
+try whole-blocks-that-wait waiting.rs 's/\.wrapping_add\(1\) == need/.wrapping_add(1) >= need/' contract bounded_live_data_takes_bounded_memory
 try no-page-for-records heap.rs 's/\&\& !self\.has_room_for_record\(\) \{/\&\& need == 0 {/' contract bounded_live_data_takes_bounded_memory
 try fresh-beside-records heap.rs 's/self\.machine\.set_reserve\(self\.machine\.reserve\(\) \+ floor\);/let _ = floor;/' contract bounded_live_data_takes_bounded_memory
 try region-that-moved heap.rs 's/(may have moved\.\s*)region = self\.best_fit\(need\);/$1/' contract bounded_live_data_takes_bounded_memory
 try reserve-for-ever growth.rs 's/self\.machine\.set_reserve\(RESERVE \+ beyond\);/let _ = beyond;/' contract after_a_page_for_records_growth_brings_fresh_space_again
 try lose-the-rest heap.rs 's/self\.file\(region\);//' contract of_filed_regions_the_smallest_that_fits_is_taken
 try larger-records records.rs 's/(add_last_record.*?floor\(\) - )RECORD/$1 2 * RECORD/s' contract a_block_costs_32_bytes
-try records-never-come-back records.rs 's/self\.file\(record\);//' contract records_of_blocks_that_are_no_more_serve_again
-try spare-records-do-not-count records.rs 's/self\.machine\.bins\(\) \& 1 != 0\s*\|\| //' contract records_of_blocks_that_are_no_more_serve_again
+try records-never-come-back records.rs 's/self\.put_first\(SPARE, record, first\);/let _ = first;/' contract records_of_blocks_that_are_no_more_serve_again
+try spare-records-do-not-count records.rs 's/self\.first\(0\) != 0\s*\|\| //' contract records_of_blocks_that_are_no_more_serve_again
 try no-spare-records records.rs 's/let mut record = self\.first\(0\);/let mut record = 0;/' contract neighbours_merge_so_that_memory_stays_bounded
 try no-room-for-a-crossing records.rs 's/GUARD \+ 3 \* u64/GUARD + u64/' contract where_regions_were_cut_to_the_last_record_a_gap_can_be_crossed
 try fewer-spare-records layout.rs 's/SPARE_RECORDS: u64 = 23/SPARE_RECORDS: u64 = 20/' contract where_fresh_space_is_used_up_23_regions_can_be_cut_without_a_page
-try never-merge waiting.rs 's/let is_filed = self\.is\(filed, FILED\)/let is_filed = filed == 1/' contract neighbours_merge_so_that_memory_stays_bounded
-try never-merge-below waiting.rs 's/if self\.absorb\(previous, record, previous\)/if previous == 1/' contract neighbours_merge_on_both_sides
-try never-merge-above waiting.rs 's/self\.absorb\(record, self\.link\(record, NEXT\), self\.link\(record, NEXT\)\);//' contract neighbours_merge_on_both_sides
+try never-merge waiting.rs 's/self\.is\((next|previous), FILED\)/$1 == 1/g' contract neighbours_merge_so_that_memory_stays_bounded
+try never-merge-below waiting.rs 's/self\.is\(previous, FILED\)/previous == 1/' contract neighbours_merge_on_both_sides
+try never-merge-above waiting.rs 's/self\.is\(next, FILED\)/next == 1/' contract neighbours_merge_on_both_sides
 try free-anything records.rs 's/\&\& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' contract free_ignores_all_but_live_handles
 try poison-freed heap.rs 's/(self\.wait\(record\);)/self.machine.store64(handle as u32, 0, 0); $1/' contract freed_data_stays_until_it_is_handed_out
 try keep-freed-input heap.rs 's/(if handle == self\.machine\.input_offset\(\) \{\s*)self\.machine\.set_input_length\(0\);/$1/' contract freeing_the_input_frees_it_and_empties_it
@@ -100,15 +101,15 @@ try keep-output-for-ever io.rs 's/self\.release\(offset\);//' contract freeing_o
 try keep-error-for-ever io.rs 's/self\.release\(handle\);//' contract freeing_output_or_error_is_put_off_until_they_are_neither
 try round-the-length heap.rs 's/            length\.into\(\)/            u64::from((length + 7) \& !7)/' contract lengths_are_exact_and_data_is_aligned_and_disjoint
 try walk-the-records records.rs 's/(pub\(super\) fn find\(\&self, handle: u64\) -> Option<u32> \{)/$1 let mut walk = self.machine.floor(); while walk < self.machine.peak() { if self.machine.load32(walk, 0) == 1 { return None; } walk += RECORD; }/' adversary no_call_costs_more_where_there_are_many_blocks
-try load-past-the-end access.rs 's/\(BASE \+ length - 1\)/(BASE + 0 * length)/' contract loads_and_stores_reach_the_heap_and_nothing_else
+try load-past-the-end access.rs 's/self\.end_around\(offset\) - length;/self.end_around(offset) - 1 - 0 * length;/' contract loads_and_stores_reach_the_heap_and_nothing_else
 try load-half access.rs 's/self\.machine\.load64\(offset as u32, 0\)/self.machine.load32(offset as u32, 0).into()/' contract values_are_little_endian_and_truncated
 try load-big-endian access.rs 's/(self\.machine\.load64\(offset as u32, 0\))/$1.swap_bytes()/' contract values_are_little_endian_and_truncated
 try store-untruncated access.rs 's/self\.machine\.store8\(offset as u32, value as u8\)/self.machine.store32(offset as u32, 0, value)/' contract values_are_little_endian_and_truncated
-try store-at-address-0 access.rs 's/offset\.wrapping_sub\(BASE\) < self\.end_around\(offset\) - \(BASE \+ length - 1\)/offset < self.end_around(offset) - (length - 1)/' contract a_plugin_that_ignores_a_failed_alloc_does_no_harm
+try store-at-address-0 access.rs 's/last\.wrapping_sub\(offset\) <= last - BASE/offset <= last/' contract a_plugin_that_ignores_a_failed_alloc_does_no_harm
 try input-past-its-end io.rs 's/if index < self\.machine\.input_length\(\)/if index <= self.machine.input_length()/' contract input_is_read_to_its_end_and_no_further
 try input-half-past-its-end io.rs 's/\.wrapping_sub\(8\)/.wrapping_sub(1)/' contract input_is_read_to_its_end_and_no_further
 try any-output io.rs 's/\|\| self\.range_in_heap\(offset, length\)/|| offset < u64::MAX \&\& length < u64::MAX/' contract input_and_output_take_any_range_of_the_heap_and_no_other
-try any-length-of-output io.rs 's/\(index < common \&\& length <= common - index\)/index < common/' contract input_and_output_take_any_range_of_the_heap_and_no_other
+try any-length-of-output io.rs 's/length <= common - index \|\| self\.range_in_heap\(offset, length\)/true/' contract input_and_output_take_any_range_of_the_heap_and_no_other
 try any-error io.rs 's/ \|\| self\.range_in_heap\(handle, 1\)/ || handle != 1/' contract input_and_output_take_any_range_of_the_heap_and_no_other
 try forget-growth growth.rs 's/self\.machine\.set_owned\(owned \+ granted\);//' contract growth_is_for_exactly_the_pages_that_are_needed
 try fix-a-gap-too-early growth.rs 's/ \|\| owned == self\.machine\.gap_start\(\)//' contract an_alloc_that_fails_changes_nothing_about_pages_of_somebody_else
@@ -139,20 +140,20 @@ try trust-the-hint records.rs 's/\&\& self\.machine\.load32\(record, ADDRESS\) =
 try hint-into-a-record records.rs 's/\(record \| handle as u32\) \& 7 == 0/handle as u32 \& 7 == 0/' adversary a_length_that_looks_like_a_handle_makes_no_block
 try keep-what-was-stored records.rs 's/(add_last_record.*?)self\.machine\.store64\(record, AFTER, 0\);/$1/s' adversary bytes_stored_where_a_record_will_lie_make_no_block
 try keep-what-was-stored-rarely records.rs 's/self\.machine\.store64\(record, AFTER, 0\);//' adversary no_word_of_the_records_makes_a_block
-try keep-links-of-spare-records records.rs 's/self\.machine\.store64\(record, PREVIOUS, 0\);(?=\s*self\.file)//' adversary no_word_of_the_records_makes_a_block
+try keep-links-of-spare-records records.rs 's/self\.machine\.store64\(record, PREVIOUS, 0\);(?=\s*let first)//' adversary no_word_of_the_records_makes_a_block
 try hints-above-the-frontier records.rs 's/if index >= self\.machine\.common\(\)\s*\&\& \(self\.machine\.far\(\) == 0 \|\| !self\.range_in_heap\(handle\.wrapping_sub\(HINT\), HINT \+ 1\)\)/if index >= MOST || handle >= u64::from(self.machine.peak())/' adversary no_handle_at_the_floor_leads_into_the_middle_of_a_record
 try store-reaches-records access.rs 's/self\.machine\.floor\(\)\.into\(\)/(self.machine.peak() + RECORD).into()/' adversary stores_never_change_the_bookkeeping
 try records-on-the-guard records.rs 's/self\.frontier\(\) \+ GUARD \+ 3 \* u64::from\(RECORD\)/self.frontier() + u64::from(RECORD)/' contract records_leave_room_for_a_store_across_the_end_of_the_last_block
 try trust-links records.rs 's/if self\.is_record\(link\) \{ link \} else \{ 0 \}/link/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
-try trust-lengths heap.rs 's/if length <= self\.machine\.peak\(\) - handle as u32/if length != 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try trust-lengths heap.rs 's/if length <= self\.machine\.peak\(\) \+ RECORD - handle as u32/if length != 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try trust-cells bins.rs 's/if cell < BASE as u32 \|\| self\.is_record\(\(cell \& !7\)\.wrapping_sub\(AFTER\)\)/if cell != 1/' adversary what_the_kernel_writes_after_a_scribble_is_zeroed
 try read-anywhere bins.rs 's/\|\| here > self\.machine\.peak\(\) \|\| steps == 0/|| steps == 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
-try walk-anywhere bins.rs 's/here > self\.machine\.peak\(\) \|\| key == 0/key == 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
-try trust-regions heap.rs 's/!self\.range_in_heap\(start\.into\(\), length\) \|\| //' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try walk-anywhere bins.rs 's/ \&\& here <= self\.machine\.peak\(\)//' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try trust-regions heap.rs 's/self\.range_in_heap\(start, length\) \&\& //' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try hints-anywhere growth.rs 's/if self\.range_in_heap\(hint, HINT\) \&\& hint < self\.frontier\(\)/if hint != 1/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try endless-search bins.rs 's/steps -= 1;/steps -= 0;/' adversary links_in_circles_end
-try endless-walk bins.rs 's/ \|\| key == 0//' adversary links_in_circles_end
-try overlap-the-rest heap.rs 's/address \+ need \+ HINT as u32 \| FILED/(address + need) | FILED/' contract of_filed_regions_the_smallest_that_fits_is_taken
+try endless-walk bins.rs 's/ \&\& key != 0//' adversary links_in_circles_end
+try overlap-the-rest heap.rs 's/address\.wrapping_add\(need \+ HINT as u32\)/address.wrapping_add(need)/' contract of_filed_regions_the_smallest_that_fits_is_taken
 try ignore-a-stopped-growth growth.rs 's/if self\.machine\.growing\(\) != 0 \{/if room == 1 {/' adversary native_calls_may_be_stopped_twice
 try forget-a-stopped-growth heap.rs 's/self\.settle_growth\(\);//' adversary a_first_growth_that_is_stopped_loses_no_memory
 try forget-a-first-growth growth.rs 's/self\.mark\(BASE\);//' adversary a_first_growth_that_is_stopped_loses_no_memory

@@ -503,6 +503,32 @@ const BLOCKS: &str = r#"(module
           (local.get $end))))))
     (i64.load (local.get $middle))))"#;
 
+/// 136 of 200 blocks that are freed as they were made, beyond the 64 that wait, cost nine times as much when each was merged and filed.
+#[test]
+fn fuel_of_frees_in_order_and_of_pairs_of_one_size_is_bounded() {
+    for module in shipped() {
+        let mut kernel = Wasm::new(module);
+        let handles: Vec<_> = (0..1_000).map(|_| kernel.alloc(64)).collect();
+        for handle in handles {
+            let cost = fuel(&mut kernel, Call::Free(handle));
+            assert!(cost <= 300, "a free costs {cost}");
+        }
+        // And what uses up the fresh space again and again goes round among the blocks that wait.
+        kernel.reset();
+        let mut pairs = Vec::new();
+        for _ in 0..10_000 {
+            let handle = kernel.alloc(64);
+            kernel.free(handle);
+        }
+        for _ in 0..1_000 {
+            let (handle, cost) = kernel.attempt(Call::Alloc(64), model::ENDLESS);
+            pairs.push(cost + fuel(&mut kernel, Call::Free(handle.expect("no trap"))));
+        }
+        let most = pairs.iter().max().unwrap();
+        assert!(*most <= 300, "a pair costs {most}");
+    }
+}
+
 /// `length` and `free` look at no other block, whether those are live or free.
 #[test]
 fn fuel_of_length_and_free_is_flat() {

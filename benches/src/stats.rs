@@ -3,7 +3,7 @@
 //! On a shared machine a measurement is slowed down by whatever else runs. So subjects take turns within each repetition,
 //! ratios are taken within it too, and of all of them the median counts.
 
-use std::time::Instant;
+use cpu_time::ThreadTime;
 
 /// The value at that part of the sorted ones: 0.5 is the median.
 fn quantile(values: &[f64], part: f64) -> f64 {
@@ -69,9 +69,9 @@ pub fn interleave<S>(
     times
 }
 
-/// Nanoseconds that it takes.
+/// Nanoseconds of the thread's CPU time that it takes.
 pub fn time(run: impl FnOnce()) -> f64 {
-    let start = Instant::now();
+    let start = ThreadTime::now();
     run();
     start.elapsed().as_nanos() as f64
 }

@@ -290,8 +290,8 @@ bool extism_log_file(const char *filename,
                      const char *log_level);
 
 /*
- Keeps log lines, the last 100,000, until `extism_log_drain` takes them. For `log_level` see `extism_log_file`. False if
- something gets this process' log lines already.
+ Keeps log lines, the last 100,000 and of these the last 64 MiB, until `extism_log_drain` takes them. For `log_level` see
+ `extism_log_file`. False if something gets this process' log lines already.
  */
 bool extism_log_custom(const char *log_level);
 
@@ -329,6 +329,7 @@ bool extism_plugin_function_exists(ExtismPlugin *plugin, const char *func_name);
 /*
  Calls a function of the plugin. What it returned; -1, 134 for a trap, or the exit status of WASI if it failed. Then
  `extism_plugin_error` says why. -1 also if `plugin` is NULL, or if it is a host function that the plugin itself is calling.
+ `data` may be a part of the plugin's last output, or its last error.
  */
 int32_t extism_plugin_call(ExtismPlugin *plugin,
                            const char *func_name,

@@ -516,6 +516,77 @@ fn fuel_is_limited() {
     }
 }
 
+/// C programs chain calls this way. The plugin's memory was made as new before the input was read, and the text was freed.
+#[test]
+fn the_last_output_or_error_can_be_the_next_input() {
+    let plugin = plain();
+    for length in [5, 100_000] {
+        let input: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+        assert_eq!(call(plugin, c"echo", &input), 0);
+        let (data, size) = unsafe {
+            (
+                extism_plugin_output_data(plugin),
+                extism_plugin_output_length(plugin),
+            )
+        };
+        let code = unsafe { extism_plugin_call(plugin, c"echo".as_ptr(), data, size) };
+        assert_eq!((code, output(plugin) == input), (0, true), "{length}");
+        // A part of it.
+        let data = unsafe { extism_plugin_output_data(plugin).add(2) };
+        let code = unsafe { extism_plugin_call(plugin, c"echo".as_ptr(), data, size - 3) };
+        assert_eq!((code, output(plugin)), (0, input[2..length - 1].to_vec()));
+    }
+    assert_eq!(call(plugin, c"fail", b"a text of the plugin"), 3);
+    let text = unsafe { extism_plugin_error(plugin) };
+    let code = unsafe { extism_plugin_call(plugin, c"echo".as_ptr(), text.cast(), 20) };
+    assert_eq!(
+        (code, output(plugin)),
+        (0, b"a text of the plugin".to_vec())
+    );
+    assert_eq!(call(plugin, c"missing", b""), -1);
+    let text = unsafe { extism_plugin_error(plugin) };
+    assert_eq!(unsafe { extism_plugin_function_exists(plugin, text) }, 0);
+    unsafe { extism_plugin_free(plugin) };
+}
+
+/// They were borrowed as what no Rust program may have.
+#[test]
+fn lists_at_odd_addresses_are_errors() {
+    unsafe {
+        let place = TYPES.as_ptr().cast::<u8>().wrapping_add(1).cast();
+        let new = |inputs, outputs| {
+            let func = Some(identity as Callback);
+            extism_function_new(c"f".as_ptr(), inputs, 1, outputs, 1, func, null_mut(), None)
+        };
+        assert!(new(place, null()).is_null());
+        assert!(new(null(), place).is_null());
+        let functions = [null::<ExtismFunction>(); 2];
+        let place = functions.as_ptr().cast::<u8>().wrapping_add(1).cast_mut();
+        let mut text = null_mut();
+        let (wasm, size) = (PLAIN.as_ptr(), PLAIN.len() as u64);
+        let plugin = extism_plugin_new(wasm, size, place.cast(), 1, 0, &mut text);
+        let text = taken(plugin, text).unwrap_err();
+        assert_eq!(text, "a list lies at an address that none can have");
+    }
+}
+
+/// What the kernel does for `reset` was the plugin's to pay, which may have had too little.
+#[test]
+fn a_reset_needs_no_fuel() {
+    unsafe {
+        let (wasm, size) = (PLAIN.as_ptr(), PLAIN.len() as u64);
+        for fuel in [0, 1] {
+            let plugin =
+                extism_plugin_new_with_fuel_limit(wasm, size, null_mut(), 0, 0, fuel, null_mut());
+            assert_eq!(extism_plugin_reset(plugin), 1);
+            assert_eq!(call(plugin, c"nothing", b""), -1);
+            assert_eq!(error(plugin).unwrap(), "plugin ran out of fuel");
+            assert_eq!(extism_plugin_reset(plugin), 1);
+            extism_plugin_free(plugin);
+        }
+    }
+}
+
 /// The plugin that a host function attacks.
 static SELF: AtomicPtr<ExtismPlugin> = AtomicPtr::new(null_mut());
 static OTHER: AtomicPtr<ExtismPlugin> = AtomicPtr::new(null_mut());

@@ -48,10 +48,24 @@ impl<M: Machine> Kernel<M> {
         (self.get(record, LENGTH).wrapping_sub(1) | 7).wrapping_add(1) == need
     }
 
+    /// One block less that waits: the one that waited longest is merged, or takes in the next, if that lies right behind it.
     #[inline(never)]
     fn merge_longest_freed(&mut self) {
         let record = self.longest_freed();
-        if record != 0 {
+        if record == 0 {
+            return;
+        }
+        let next = self.link(record, NEXT);
+        if next == self.get(record, AFTER) && self.is(next, WAITING) {
+            self.set(record, AFTER, self.get(next, AFTER));
+            if next == self.machine.tail() {
+                self.machine.set_tail(record);
+            }
+            // Longer than it says, so not exactly any size.
+            self.set(record, LENGTH, 0);
+            self.join(record, self.link(next, NEXT));
+            self.give_up(next);
+        } else {
             self.take(record);
             self.merge(record);
         }

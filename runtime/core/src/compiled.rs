@@ -18,6 +18,7 @@ use crate::{
     engine::{DebugOptions, Settings, SharedEngine},
     host,
     kernel::KernelModule,
+    limits::PAGE,
     manifest::{Loaded, MAIN},
     state::State,
 };
@@ -239,6 +240,18 @@ pub(crate) struct Linking {
     host: Linker<State>,
     main: Module,
     plan: Plan,
+    /// The most that the memories of kernel and modules, but the main one, start with.
+    pub(crate) initial_bytes: usize,
+}
+
+/// The most that the memories of this module start with.
+fn initial_bytes(module: &Module) -> usize {
+    let required = module.resources_required();
+    let pages = required.max_initial_memory_size.unwrap_or(0);
+    let pages = usize::try_from(pages).unwrap_or(usize::MAX);
+    pages
+        .saturating_mul(PAGE)
+        .saturating_mul(required.num_memories as usize)
 }
 
 enum Plan {
@@ -307,11 +320,18 @@ impl Linking {
                 },
             )
         };
+        let others = match &plan {
+            Plan::Single(_) => &[][..],
+            Plan::Several { modules, .. } => modules,
+        };
+        let others = others.iter().map(|(_, module)| initial_bytes(module));
+        let initial_bytes = others.fold(initial_bytes(kernel.module()), usize::saturating_add);
         Ok(Self {
             kernel,
             host,
             main,
             plan,
+            initial_bytes,
         })
     }
 

@@ -4,7 +4,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::CallError;
 
-const PAGE: usize = 65536;
+pub(crate) const PAGE: usize = 65536;
 
 /// What Wasmtime takes for an element of a table, in bytes.
 const ELEMENT: usize = 8;
@@ -22,13 +22,14 @@ const MAX_INSTANCES: usize = 10_000;
 ///
 /// `max_pages` limits the memories that the plugin's main module starts with. Once they are there, it limits what all
 /// memories of the plugin together grow by, the kernel's included, and what tables take beyond a megabyte.
+///
+/// What was granted never comes back, even if the operating system hasn't got it then: Wasmtime tells of a growth that failed
+/// also where it never asked.
 #[derive(Default)]
 pub(crate) struct Limits {
     max_bytes: Option<usize>,
-    /// How much is left of `max_bytes`. `None` if nobody counts (yet).
+    /// How much is left of `max_bytes`. `None` without a limit.
     left: Option<usize>,
-    /// What was granted last: comes back if the operating system hasn't got it.
-    last: usize,
     elements: usize,
 }
 
@@ -40,9 +41,9 @@ impl Limits {
         }
     }
 
-    /// From now on (again) the whole of `max_pages` can be had.
-    pub(crate) fn start(&mut self) {
-        self.left = self.max_bytes;
+    /// From now on (again) the whole of `max_pages` can be had, and so many bytes.
+    pub(crate) fn start(&mut self, more: usize) {
+        self.left = self.max_bytes.map(|max| max.saturating_add(more));
     }
 
     fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
@@ -51,7 +52,6 @@ impl Limits {
                 .checked_sub(bytes)
                 .ok_or_else(|| wasmtime::Error::new(CallError::OutOfMemory))?;
         }
-        self.last = bytes;
         Ok(())
     }
 }
@@ -69,12 +69,6 @@ impl ResourceLimiter for Limits {
             self.take(desired - current)?;
         }
         Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.left = self.left.map(|left| left + self.last);
-        self.last = 0;
-        Ok(())
     }
 
     fn table_growing(

@@ -43,6 +43,7 @@ where
     if *is_taken {
         bail!("this process' log lines go elsewhere already");
     }
+    // A line that can't be written is lost. To say so on stderr, which this layer can, panics where that can't be written to.
     let lines = fmt::layer().with_writer(writer).with_ansi(ansi);
     let subscriber = tracing_subscriber::registry().with(lines);
     subscriber.with(filter(filter_text)).try_init()?;
@@ -91,30 +92,73 @@ pub fn log_to_file(file: impl AsRef<Path>, filter: &str) -> Result<(), Error> {
     }
 }
 
-/// How many lines wait for [`drain_log`]; of more, the oldest are dropped.
+/// How many lines wait for [`drain_log`], and how many bytes they have together; of more, the oldest are dropped.
 const MAX_LINES: usize = 100_000;
+const MAX_BYTES: usize = 64 << 20;
 
-static LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
-
-fn lines() -> MutexGuard<'static, VecDeque<String>> {
-    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lines that wait.
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    bytes: usize,
 }
 
-/// Keeps log lines, the last 100,000, until [`drain_log`] takes them. For `filter` see [`set_log_callback`]. An error if
-/// something gets this process' log lines already.
-pub fn buffer_log(filter: &str) -> Result<(), Error> {
-    let keep = |line: &str| {
-        let mut lines = lines();
-        if lines.len() == MAX_LINES {
-            lines.pop_front();
+impl Kept {
+    /// The last line stays, however long it is.
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len();
+        self.lines.push_back(line.to_owned());
+        while self.lines.len() > 1 && (self.lines.len() > MAX_LINES || self.bytes > MAX_BYTES) {
+            let dropped = self.lines.pop_front();
+            self.bytes -= dropped.map_or(0, |line| line.len());
         }
-        lines.push_back(line.to_owned());
-    };
-    set_log_callback(keep, filter)
+    }
+}
+
+static KEPT: Mutex<Kept> = Mutex::new(Kept {
+    lines: VecDeque::new(),
+    bytes: 0,
+});
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps log lines, the last 100,000 and of these the last 64 MiB, until [`drain_log`] takes them. For `filter` see
+/// [`set_log_callback`]. An error if something gets this process' log lines already.
+pub fn buffer_log(filter: &str) -> Result<(), Error> {
+    set_log_callback(|line| kept().push(line), filter)
 }
 
 /// Takes the lines that [`buffer_log`] has kept. `handler` may do whatever it likes; what that logs is for the next time.
 pub fn drain_log(handler: impl FnMut(String)) {
-    let taken = std::mem::take(&mut *lines());
-    taken.into_iter().for_each(handler);
+    let taken = std::mem::take(&mut *kept());
+    taken.lines.into_iter().for_each(handler);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kept, MAX_BYTES, MAX_LINES};
+
+    /// A plugin that logs a megabyte at a time filled the host's memory, 100,000 lines being so much.
+    #[test]
+    fn lines_that_wait_are_bounded_in_number_and_in_bytes() {
+        let mut kept = Kept::default();
+        for line in 0..MAX_LINES + 5 {
+            kept.push(&line.to_string());
+        }
+        assert_eq!(kept.lines.len(), MAX_LINES);
+        assert_eq!(kept.lines[0], "5");
+        assert_eq!(
+            kept.bytes,
+            kept.lines.iter().map(String::len).sum::<usize>()
+        );
+        let long = "x".repeat(MAX_BYTES / 4);
+        for _ in 0..9 {
+            kept.push(&long);
+        }
+        assert_eq!((kept.lines.len(), kept.bytes), (4, MAX_BYTES));
+        kept.push(&"x".repeat(MAX_BYTES + 1));
+        assert_eq!((kept.lines.len(), kept.bytes), (1, MAX_BYTES + 1));
+    }
 }

@@ -155,6 +155,7 @@ fn download(request: &HttpRequest) -> Result<Vec<u8>, Error> {
         allow: &|_| Ok(()),
         max_bytes: DOWNLOAD_BYTES,
         timeout: Some(DOWNLOAD_TIME),
+        agent: http::agent(),
     };
     let response = exchange.run()?;
     if response.status >= 400 {

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use extism_convert::{FromBytes, ToBytes};
 use sync_wrapper::SyncWrapper;
 use uuid::Uuid;
-use wasmtime::{Instance, Store, Trap, TypedFunc, UpdateDeadline, WasmCoreDump};
+use wasmtime::{GcHeapOutOfMemory, Instance, Store, Trap, TypedFunc, UpdateDeadline, WasmCoreDump};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
@@ -116,6 +116,7 @@ impl Plugin {
         };
         let fuel = plugin.compiled.initialization_fuel;
         let (prepared, is_late) = plugin.timed(fuel, Self::prepare)?;
+        plugin.refuel()?;
         // Late but done is good enough: nobody waits for an answer yet.
         prepared.map_err(|error| match is_late {
             true => CallError::Timeout.into(),
@@ -224,7 +225,7 @@ impl Plugin {
         if self.is_used_up {
             self.renew().map_err(|error| Failure::new(error, -1))?;
         }
-        self.is_used_up = name == "_start";
+        self.is_used_up = name == "_start" && self.compiled.exports.is_command;
         let fuel = self.compiled.fuel;
         let timed = self.timed(fuel, |plugin| plugin.run(name, input, context));
         self.store.data_mut().host_context = None;
@@ -253,8 +254,8 @@ impl Plugin {
             1
         };
         self.store.set_epoch_deadline(ticks);
-        self.store.data_mut().deadline = deadline;
         let running = Running::start(&self.watch, deadline)?;
+        self.store.data_mut().deadline = deadline;
         let result = stacker::maybe_grow(STACK_NEEDED, STACK_LENT, || run(self));
         self.store.data_mut().deadline = None;
         Ok((result, running.end()))
@@ -275,7 +276,7 @@ impl Plugin {
         }
         let kernel = self.kernel()?;
         // What the call before has left behind isn't this one's to pay.
-        self.set_fuel(self.compiled.fuel.map(|_| u64::MAX))?;
+        self.refuel()?;
         kernel.reset(&mut self.store)?;
         self.set_fuel(self.compiled.fuel)?;
         let begun = kernel.set_input(&mut self.store, input);
@@ -294,7 +295,10 @@ impl Plugin {
     /// The kernel and all modules but the main one, if they aren't there yet.
     fn open(&mut self) -> Result<(), Error> {
         if self.imports.is_none() {
-            let imports = self.compiled.linking()?.open(&mut self.store)?;
+            let linking = self.compiled.linking()?;
+            // What these start with is the embedder's choice. What their start functions take isn't.
+            self.store.data_mut().limits.start(linking.initial_bytes);
+            let imports = linking.open(&mut self.store)?;
             self.imports = Some(imports);
         }
         Ok(())
@@ -307,12 +311,12 @@ impl Plugin {
         }
         let imports = self.imports.as_ref().context("the plugin isn't linked")?;
         // What it starts with has to fit; what it takes later counts from there.
-        self.store.data_mut().limits.start();
+        self.store.data_mut().limits.start(0);
         let instance = self
             .compiled
             .linking()?
             .instantiate(&mut self.store, imports)?;
-        self.store.data_mut().limits.start();
+        self.store.data_mut().limits.start(0);
         let count = self.compiled.exports.functions.len();
         self.main = Some(Main {
             instance,
@@ -376,9 +380,7 @@ impl Plugin {
             Some(fuel) => Some(fuel.saturating_sub(self.store.get_fuel().unwrap_or(0))),
             None => None,
         };
-        // The call is over: what the host asks of the kernel now is not the plugin's to pay.
-        self.set_fuel(self.compiled.fuel.map(|_| u64::MAX))
-            .map_err(|error| Failure::new(error, -1))?;
+        self.refuel().map_err(|error| Failure::new(error, -1))?;
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
@@ -423,6 +425,11 @@ impl Plugin {
     fn kernel(&self) -> Result<Kernel, Error> {
         let kernel = self.store.data().kernel.clone();
         kernel.context("the plugin has no kernel yet")
+    }
+
+    /// Between calls, what the host asks of the kernel is not the plugin's to pay.
+    fn refuel(&mut self) -> Result<(), Error> {
+        self.set_fuel(self.compiled.fuel.map(|_| u64::MAX))
     }
 
     fn set_fuel(&mut self, fuel: Option<u64>) -> Result<(), Error> {
@@ -580,6 +587,9 @@ fn failed(error: wasmtime::Error) -> Result<i32, Failure> {
 fn known(error: Error) -> Error {
     if let Some(Trap::OutOfFuel) = error.downcast_ref() {
         return CallError::OutOfFuel.into();
+    }
+    if error.is::<GcHeapOutOfMemory<()>>() {
+        return CallError::OutOfMemory.into();
     }
     match error.downcast_ref::<CallError>() {
         Some(known @ (CallError::Timeout | CallError::OutOfMemory)) => known.clone().into(),

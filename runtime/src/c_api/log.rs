@@ -54,8 +54,8 @@ pub unsafe extern "C" fn extism_log_file(
     })
 }
 
-/// Keeps log lines, the last 100,000, until `extism_log_drain` takes them. For `log_level` see `extism_log_file`. False if
-/// something gets this process' log lines already.
+/// Keeps log lines, the last 100,000 and of these the last 64 MiB, until `extism_log_drain` takes them. For `log_level` see
+/// `extism_log_file`. False if something gets this process' log lines already.
 ///
 /// # Safety
 ///

@@ -61,7 +61,8 @@ pub(crate) unsafe fn take<T>(pointer: *mut T) -> Option<Box<T>> {
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
-/// Things of C in a row. None if the pointer is null, whatever the length says; an error if so many can't be.
+/// Things of C in a row. None if the pointer is null, whatever the length says; an error if so many can't be, or not at such
+/// an address.
 ///
 /// # Safety
 ///
@@ -79,7 +80,10 @@ pub(crate) unsafe fn list<'a, T>(pointer: *const T, length: ExtismSize) -> Resul
     let length = length
         .filter(fits)
         .ok_or_else(|| Error::msg("a length is larger than any memory"))?;
-    // SAFETY: not null, of a size that can be, and otherwise by this function's contract.
+    if !pointer.is_aligned() {
+        return Err(Error::msg("a list lies at an address that none can have"));
+    }
+    // SAFETY: not null, aligned, of a size that can be, and otherwise by this function's contract.
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
 }
 

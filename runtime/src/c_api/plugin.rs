@@ -1,6 +1,7 @@
 //! Plugins: calls, their output and errors, configuration, cancellation.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     ffi::{CString, c_char, c_void},
     ops::{Deref, DerefMut},
@@ -155,6 +156,19 @@ impl Session {
         code
     }
 
+    /// The input, copied if it is a part of the last output: the plugin's memory is made as new before it is read.
+    fn kept<'a>(&self, input: &'a [u8]) -> Cow<'a, [u8]> {
+        match self
+            .plugin
+            .output()
+            .as_ptr_range()
+            .contains(&input.as_ptr())
+        {
+            true => input.to_vec().into(),
+            false => input.into(),
+        }
+    }
+
     fn call(&mut self, name: &str, input: &[u8], context: Option<HostContext>) -> i32 {
         let result = self.plugin.call_raw(name, input, context);
         match result {
@@ -254,13 +268,15 @@ pub unsafe extern "C" fn extism_plugin_function_exists(
         let Some(plugin) = plugin else {
             return 0;
         };
+        let exists = name.is_ok_and(|name| (plugin.exists)(name));
         plugin.forget_host_error();
-        name.is_ok_and(|name| (plugin.exists)(name)).into()
+        exists.into()
     })
 }
 
 /// Calls a function of the plugin. What it returned; -1, 134 for a trap, or the exit status of WASI if it failed. Then
 /// `extism_plugin_error` says why. -1 also if `plugin` is NULL, or if it is a host function that the plugin itself is calling.
+/// `data` may be a part of the plugin's last output, or its last error.
 ///
 /// # Safety
 ///
@@ -303,16 +319,19 @@ pub unsafe extern "C" fn extism_plugin_call_with_host_context(
             tracing::error!(target: "extism::plugin", "{}", CallError::Reentrant);
             return -1;
         };
-        session.error = None;
+        // The last text may be this call's input, so it stays until the end.
+        let last_error = session.error.take();
         let context =
             (!host_context.is_null()).then(|| Box::new(Context(host_context)) as HostContext);
         let code = match (name, input) {
             (Ok(name), Ok(input)) => {
-                let code = boundary(None, || Some(session.call(name, input, context)));
+                let input = session.kept(input);
+                let code = boundary(None, || Some(session.call(name, &input, context)));
                 code.unwrap_or_else(|| session.fail("the runtime panicked", -1))
             }
             (Err(error), _) | (_, Err(error)) => session.fail(&error.to_string(), -1),
         };
+        drop(last_error);
         drop(session);
         if borrowed.is_freed.load(Ordering::Relaxed) {
             // SAFETY: a host function of this call said that nobody uses the plugin from now on.

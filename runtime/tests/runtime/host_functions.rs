@@ -160,6 +160,32 @@ fn a_function_of_another_type_than_wanted_is_named_at_creation() {
 }
 
 #[test]
+fn the_context_is_the_calls() {
+    let f = Function::from_fn("f", [PTR], [PTR], |plugin, _, results| {
+        let text = match plugin.host_context::<String>() {
+            Ok(context) => {
+                context.push('!');
+                context.clone()
+            }
+            Err(error) => error.to_string(),
+        };
+        plugin.memory_set_val(&mut results[0], text)
+    });
+    let mut plugin = with(f);
+    let none = "this call has no host context of the expected type";
+    let output: String = plugin.call("run", "").unwrap();
+    assert_eq!(output, none);
+    let output: String = plugin
+        .call_with_host_context("run", "", "context".to_owned())
+        .unwrap();
+    assert_eq!(output, "context!");
+    let output: String = plugin.call_with_host_context("run", "", 5).unwrap();
+    assert_eq!(output, none);
+    let output: String = plugin.call("run", "").unwrap();
+    assert_eq!(output, none);
+}
+
+#[test]
 fn user_data_is_dropped_with_the_last_plugin() {
     let data = Arc::new(());
     let f = {

@@ -395,6 +395,39 @@ fn a_request_ends_with_the_call() {
     assert!(start.elapsed() < Duration::from_secs(15));
 }
 
+/// The thread of a request that was cancelled stayed as long as the server did not answer.
+#[test]
+fn a_cancelled_request_leaves_no_thread_behind() {
+    // Silent before the answer, and in the middle of it.
+    for head in ["", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut plugin = client();
+        let handle = plugin.cancel_handle();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_request(&mut stream);
+            stream.write_all(head.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            handle.cancel().unwrap();
+            // The other side hangs up, long before this one does.
+            stream
+                .set_read_timeout(Some(Duration::from_secs(30)))
+                .unwrap();
+            let start = Instant::now();
+            let rest = stream.read(&mut [0; 16]);
+            assert!(matches!(rest, Ok(0)), "{rest:?}");
+            assert!(start.elapsed() < Duration::from_secs(10));
+        });
+        let request = get(&format!("http://{address}/"));
+        assert_eq!(
+            reason(&mut plugin, "request", request),
+            Some(CallError::Timeout)
+        );
+        server.join().unwrap();
+    }
+}
+
 #[test]
 fn requests_that_are_none_are_errors() {
     let mut plugin = client();

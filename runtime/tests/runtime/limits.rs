@@ -61,6 +61,45 @@ fn a_memorys_own_maximum_is_no_limit_of_the_hosts() {
     assert_eq!(number(&mut plugin, "grow_bounded"), u64::MAX);
 }
 
+/// What was granted last came back with each refusal, so a plugin could have all memory there is, a page at a time.
+#[test]
+fn a_growth_that_is_refused_gives_nothing_back() {
+    let body = r#"
+      (memory $growing 1)
+      (memory $bounded 1 3)
+      (func (export "more_than_can_be") (loop $again
+        (drop (memory.grow $growing (i32.const 1)))
+        (drop (memory.grow $growing (i32.const 65536)))
+        (br_if $again (i32.lt_u (memory.size $growing) (i32.const 100)))))
+      (func (export "past_a_maximum") (loop $again
+        (drop (memory.grow $growing (i32.const 1)))
+        (drop (memory.grow $bounded (i32.const 3)))
+        (br_if $again (i32.lt_u (memory.size $growing) (i32.const 100)))))"#;
+    for function in ["more_than_can_be", "past_a_maximum"] {
+        let mut plugin = Plugin::new(manifest(body).with_memory_max(5), [], false).unwrap();
+        let reason = reason(&mut plugin, function, "");
+        assert_eq!(reason, Some(CallError::OutOfMemory), "{function}");
+    }
+}
+
+/// The start functions of linked modules could take any amount.
+#[test]
+fn linked_modules_grow_within_the_limit_from_the_start() {
+    let with = |library: &str, pages| {
+        let library = Wasm::data(library).with_name("library");
+        let main = Wasm::data(r#"(module (func (export "run")))"#).with_name("main");
+        let manifest = Manifest::new([library, main]).with_memory_max(pages);
+        Plugin::new(manifest, [], false)
+    };
+    // What they start with is not the limit's.
+    with("(module (memory 17))", 5).unwrap();
+    let grows =
+        "(module (memory 17) (func $start (drop (memory.grow (i32.const 6)))) (start $start))";
+    with(grows, 6).unwrap();
+    let error = with(grows, 5).unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&CallError::OutOfMemory));
+}
+
 /// D24: 10^8 elements passed under `max_pages: 5`.
 #[test]
 fn tables_are_limited() {
@@ -78,6 +117,26 @@ fn tables_are_limited() {
     let large = manifest("(table 100000000 funcref)").with_memory_max(5);
     let error = Plugin::new(large, [], false).unwrap_err();
     assert_eq!(error.downcast_ref(), Some(&CallError::OutOfMemory));
+}
+
+/// D24: what the collector manages wasn't limited, either.
+#[test]
+fn the_heap_of_the_collector_is_limited() {
+    let body = r#"
+      (type $list (struct (field (ref null $list)) (field i64) (field i64)))
+      (global $list (mut (ref null $list)) (ref.null $list))
+      (func (export "collect") (local $i i32)
+        (loop $again
+          (drop (struct.new $list (ref.null $list) (i64.const 1) (i64.const 2)))
+          (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000)))))
+      (func (export "keep")
+        (loop $again
+          (global.set $list (struct.new $list (global.get $list) (i64.const 1) (i64.const 2)))
+          (br $again)))"#;
+    let mut plugin = Plugin::new(manifest(body).with_memory_max(20), [], false).unwrap();
+    plugin.call::<_, ()>("collect", "").unwrap();
+    let failure = plugin.call_raw("keep", b"", None).unwrap_err();
+    assert_eq!((failure.code, failure.text().as_str()), (-1, "oom"));
 }
 
 #[test]

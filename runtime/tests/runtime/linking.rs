@@ -296,6 +296,21 @@ fn a_command_is_new_for_each_call_but_keeps_what_is_the_plugins() {
     assert_eq!(plugin.id, id);
 }
 
+/// Its state was gone after that.
+#[test]
+fn asking_a_library_for_its_start_changes_nothing() {
+    let mut plugin = plugin(
+        r#"(global $runs (mut i64) (i64.const 0))
+           (func (export "run")
+             (global.set $runs (i64.add (global.get $runs) (i64.const 1)))
+             (call $number (global.get $runs)))"#,
+    );
+    assert_eq!(number(&mut plugin, "run"), 1);
+    let error = call_error(&mut plugin, "_start", "");
+    assert_eq!(error.to_string(), "Function not found: _start");
+    assert_eq!(number(&mut plugin, "run"), 2);
+}
+
 #[test]
 fn plugins_from_before_1_0_run() {
     let old = r#"(module

@@ -8,6 +8,7 @@ mod http;
 mod limits;
 mod linking;
 mod manifests;
+mod pool;
 mod wasi;
 
 use extism::{CallError, Error, Manifest, Plugin, Wasm};

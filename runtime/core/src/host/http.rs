@@ -33,6 +33,16 @@ pub(crate) struct Exchange<'a> {
     pub(crate) max_bytes: u64,
     /// For all of it.
     pub(crate) timeout: Option<Duration>,
+    /// What connects, made for this exchange: no connection outlives it, so none is shared with a forked process.
+    pub(crate) agent: Agent,
+}
+
+/// For one [`Exchange`]. Whoever has a clone of it can end that by [`Agent::shutdown`].
+pub(crate) fn agent() -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0);
+    config.build().new_agent()
 }
 
 /// An answer, of whatever status.
@@ -108,16 +118,15 @@ impl Exchange<'_> {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(CallError::Timeout.into());
         }
-        // Made anew for each request: no connection outlives it, so none is shared with a forked process.
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(left)
-            .build()
-            .new_agent();
         let response = match body {
-            Some(body) => agent.run(builder.body(body)?),
-            None => agent.run(builder.body(())?),
+            Some(body) => {
+                let request = self.agent.configure_request(builder.body(body)?);
+                self.agent.run(request.timeout_global(left).build())
+            }
+            None => {
+                let request = self.agent.configure_request(builder.body(())?);
+                self.agent.run(request.timeout_global(left).build())
+            }
         };
         response.map_err(failed)
     }
@@ -230,8 +239,8 @@ fn refuse_by_text(plugin: &CurrentPlugin<'_>, request: &HttpRequest) -> Result<(
     Ok(check_allowed(hosts, &url).map_err(refused)?)
 }
 
-/// Makes the exchange in a thread of its own, so that this one can leave when the call is cancelled or its time is up; what
-/// comes back then is nobody's.
+/// Makes the exchange in a thread of its own, so that this one can leave when the call is cancelled or its time is up. The
+/// exchange is ended then: at once, or when the system has found the host or given up.
 fn in_time(
     plugin: &mut CurrentPlugin<'_>,
     request: HttpRequest,
@@ -242,10 +251,12 @@ fn in_time(
     let (deadline, watch, compiled) = (state.deadline, state.watch.clone(), state.compiled.clone());
     let answer = Arc::new(Mutex::new(None));
     let (place, waiter) = (answer.clone(), watch.clone());
+    let connected = agent();
+    let agent = connected.clone();
     thread::Builder::new()
         .name("extism-http".to_owned())
         .spawn(move || {
-            let response = exchange(&compiled, &request, body.as_deref(), timeout);
+            let response = exchange(&compiled, &request, body.as_deref(), timeout, agent);
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
             waiter.notify();
         })?;
@@ -256,7 +267,10 @@ fn in_time(
     });
     match (waited, response) {
         (Waited::Done, Some(response)) => response,
-        _ => Err(CallError::Timeout.into()),
+        _ => {
+            connected.shutdown();
+            Err(CallError::Timeout.into())
+        }
     }
 }
 
@@ -265,6 +279,7 @@ fn exchange(
     request: &HttpRequest,
     body: Option<&[u8]>,
     timeout: Option<Duration>,
+    agent: Agent,
 ) -> Result<Response, Error> {
     let manifest = &compiled.manifest;
     let max_bytes = manifest.memory.max_http_response_bytes;
@@ -274,6 +289,7 @@ fn exchange(
         allow: &|url| check_allowed(manifest.allowed_hosts.as_deref(), url),
         max_bytes: max_bytes.unwrap_or(MAX_RESPONSE_BYTES),
         timeout,
+        agent,
     };
     exchange.run()
 }
