@@ -444,3 +444,6 @@ CASES = {
     ],
     "error_set": [(nothing_put_off, error_set), (one_put_off, released)],
 }
+
+# The conditions under which the invariant is asked for as well: where a free is made up for it takes too long.
+WITH_INVARIANT = is_impossible, is_fresh, is_patient, nothing_put_off

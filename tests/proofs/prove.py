@@ -168,7 +168,8 @@ class Proof:
         self.notes(name, run, None, before, assumed, arguments)
         if end is not None:
             facts = assumed + self.facts(run, None)
-            self.keeps(name, run, end, facts)
+            if condition in contract.WITH_INVARIANT:
+                self.keeps(name, run, end, facts)
             self.contract(name, run, arguments, before, memory, end, facts, statements)
 
     def done(self, name):
