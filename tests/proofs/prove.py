@@ -41,8 +41,15 @@ class Kernel:
         return hashlib.sha256(repr((functions, sorted(exports.items()), self.module.pages, self.module.data)).encode()).hexdigest()
 
 
+    def code(self, function):
+        """All that decides how a function runs: its code, and that of those it calls."""
+        parts = [self.code(self.module.functions[i.index]) if i.name == "call" else self.module.bytes[i.at : i.end] for i in function.flat]
+        return hashlib.sha256(repr((function.parameters, function.results, function.locals, parts)).encode()).hexdigest()
+
+
 class Proof:
-    def __init__(self, kernel, answers, first_only=False, report=None, asking=True):
+    def __init__(self, kernel, answers, first_only=False, report=None, asking=True, proved=None):
+        self.proved = {} if proved is None else proved  # exports by their code, of files before
         self.kernel, self.module, self.answers = kernel, kernel.module, answers
         self.first_only, self.report = first_only, report or (lambda *_: None)
         self.statements, self.failed, self.asking = 0, [], asking
@@ -95,6 +102,10 @@ class Proof:
         names = [name for name in contract.STATEMENTS if names is None or name in names]
         if "length" in names and self.module.function("length") is self.module.function("length_unsafe"):
             names.remove("length_unsafe")  # the same function, of which the same is said
+        codes = {name: (name, self.kernel.code(self.module.function(name))) for name in names}
+        self.as_before = [name for name in names if codes[name] in self.proved]
+        names = [name for name in names if name not in self.as_before]
+        before = len(self.failed)
         for name in names:
             for condition, statements in contract.CASES.get(name, ()):
                 self.case(name, condition, statements)
@@ -106,6 +117,8 @@ class Proof:
                 self.done(name)
         if loops and looping:
             self.looping(looping)
+        if len(self.failed) == before:
+            self.proved.update({code: True for code in codes.values()})
 
     def straight(self, name):
         """An export without loops: it doesn't trap, keeps the invariant, accesses what it may, and does what the contract says."""
@@ -228,7 +241,7 @@ def main():
     parser.add_argument("--loops", action="store_true", help="also what has loops, and what leads there")
     parser.add_argument("--verbose", action="store_true", help="say how long each part takes")
     options = parser.parse_args()
-    wrong, seen, answers = 0, {}, Answers()
+    wrong, seen, answers, proved = 0, {}, Answers(), {}
 
     def report(what, verdict, values):
         print(f"  {'WRONG' if verdict == SAT else 'UNDECIDED'}: {what}\n    {counterexample(values)}", flush=True)
@@ -244,11 +257,13 @@ def main():
             continue
         seen[key] = name
         if kernel.known:
-            proof = Proof(kernel, answers, report=report)
+            proof = Proof(kernel, answers, report=report, proved=proved)
             proof.verbose = options.verbose
             proof.new_instance()
             proof.exports(options.only, options.loops)
             statements, failed = proof.statements, len(proof.failed)
+            if proof.as_before:
+                print(f"{name}: the same code, proved already: {', '.join(proof.as_before)}")
         else:
             print(f"{name}: its registers are not those of the invariant, so only sequences of calls of a new instance are asked about")
             statements, failed = len(sequences.SEQUENCES), sequences.check(kernel.module, answers, report)
