@@ -320,6 +320,7 @@ def alloc_fresh(c):
         ordered(b.frontier, handle - HINT), ordered(handle, handle + n, a.frontier, a.frontier + GUARD, a.floor)
     )
     yield "takes a record", a.floor == b.floor - RECORD
+    yield "which is the last block's", a.last == a.floor
     yield "takes no page, and changes no other register", z3.And(c.same_registers("common", "floor", "last"), a.pages == b.pages)
     last = z3.Or(b.last == 0, is_whole_record(b, b.last))  # a host may have made it lead elsewhere
     hint = z3.ULT(c.any - b.frontier, HINT)
