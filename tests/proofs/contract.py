@@ -19,9 +19,9 @@ MOST = 2**32 - HINT  # bytes of the largest block
 # ---- words of the contract
 
 
-def is_gap(r, a):
-    """Whether the byte at `a` belongs to somebody else."""
-    return z3.And(r.has_gap(), ordered(r.gap_start, a), z3.ULT(a, r.gap_end))
+def is_foreign(r, a):
+    """Whether the byte at `a` belongs to somebody else: it lies in the gap, or behind what the kernel knows of."""
+    return z3.Or(ordered(r.known_end, a), z3.And(r.has_gap(), ordered(r.gap_start, a), z3.ULT(a, r.gap_end)))
 
 
 def is_heap(r, a):
@@ -31,16 +31,24 @@ def is_heap(r, a):
     return z3.And(ordered(BASE, a), z3.ULT(a, end))
 
 
-def is_used(r, a):
-    """Whether `reset` has to zero the byte at `a`. If anything was used: all that lies in front of a gap that was crossed, what was handed
-    out or stored to, the records, and of the low memory the links of none, and if anything was freed or may have been written there all."""
+def used(r, a):
+    """The parts of what `reset` has to zero, and whether the byte at `a` is of them. If anything was used: what was handed out or stored
+    to; the records; and of the low memory the links of none, and if anything was freed or may have been written there all."""
     anything = (r.common | r.dirty) != 0
     end = z3.If(ordered(r.frontier + GUARD, r.dirty), r.dirty, r.frontier + GUARD)
-    data = z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_gap(r, a)))
-    records = z3.Or(z3.And(ordered(r.floor, a), z3.ULT(a, r.top)), z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)))
     rare = (r.bins | r.dirty | r.gap_end) != 0
-    links = z3.Or(z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])), z3.And(rare, z3.ULT(a, BASE)))
-    return z3.And(anything, z3.Or(data, records, links))
+    parts = {
+        "data": z3.And(ordered(BASE, a), z3.ULT(a, end), z3.Not(is_foreign(r, a))),
+        "the records": z3.And(ordered(r.floor, a), z3.ULT(a, r.top)),
+        "those in front of a gap": z3.And(r.has_crossed(), ordered(r.front, a), z3.ULT(a, r.front_top)),
+        "the links of none": z3.And(ordered(NONE[0], a), z3.ULT(a, NONE[1])),
+        "the low memory": z3.And(rare, z3.ULT(a, BASE)),
+    }
+    return {name: z3.And(anything, part) for name, part in parts.items()}
+
+
+def is_used(r, a):
+    return z3.Or(list(used(r, a).values()))
 
 
 def byte(memory, a):
@@ -74,7 +82,7 @@ def is_live(r, memory, handle):
 
 
 def may_access(name, note, before, now, arguments):
-    """Whether an export, or a function inside, may make this access."""
+    """Whether an export, or a function inside, may make this access, which lies in the memory: that is asked for all."""
     a, end = note.address, note.address + note.width
     if name in ("load_u8", "load_u64", "store_u8", "store_u64"):
         count = note.width.as_long()
@@ -83,10 +91,10 @@ def may_access(name, note, before, now, arguments):
         return z3.And(a == before.input_offset + arguments[0], ordered(before.input_offset, a, end, before.input_offset + before.input_length))
     if note.kind == "load":
         # What is read may be anything, and is checked before it leads to a write.
-        return ordered(a, end, now.size)
+        return z3.BoolVal(True)
     if note.kind == "fill":
-        in_one_piece = z3.Or(z3.Not(now.has_gap()), ordered(end, now.gap_start), ordered(now.gap_end, a))
-        return z3.Or(note.width == 0, z3.And(ordered(a, end, now.known_end), in_one_piece))
+        # On one side of the gap.
+        return z3.Or(note.width == 0, z3.Not(now.has_gap()), ordered(now.gap_end, a), ordered(end, now.gap_start))
     low_memory = ordered(a, end, BASE)
     records = z3.Or(ordered(now.floor, a, end, now.top), ordered(now.front, a, end, now.front_top))
     hint = z3.And(note.width == 4, is_heap(now, a), is_heap(now, a + 3))
@@ -247,6 +255,7 @@ def free(c):
     yield "forgets no free that was put off", z3.Implies(
         z3.And(live, pinned), z3.Or(b.put_off >> 32 == 0, b.put_off == a.put_off, is_put_off(a, b.put_off & 0xFFFFFFFF))
     )
+    yield "puts none off twice, so that it forgets none for it", z3.Implies(is_put_off(b, handle), a.put_off == b.put_off)
     yield "empties the input if that is freed, and changes no register of the contract else", z3.And(
         z3.Implies(freed, a.input_length == z3.If(handle == b.input_offset, 0, b.input_length)),
         z3.Implies(freed, c.same_registers("input_length", "tail", "patience")),
@@ -266,6 +275,7 @@ def block_freed(c, freed, handle):
     yield "leaves every byte of the heap", z3.Implies(z3.And(tail, is_heap(b, c.any)), c.same_memory())
     written = z3.Or(z3.ULT(c.any - record, 4), z3.ULT(c.any - b.tail - 8, 4))
     yield "writes the block's state and a link, and nothing else", z3.Implies(freed, z3.Or(c.same_memory(), written))
+    yield "it is the last of those that wait, and one fewer may", z3.Implies(freed, z3.And(a.tail == record, a.patience == b.patience - 1))
     yield "the record says that the block waits", z3.Implies(
         z3.And(freed, b.tail & 7 == 0, b.tail + 8 != record), unsigned(word(a.memory, record)) == handle | WAITING
     )
@@ -297,7 +307,7 @@ def alloc_impossible(c):
     yield "answers 0 for impossible sizes", c.result == 0
     yield "and changes no byte, and no register but the mark of what reset zeroes", z3.And(c.same_memory(), c.same_registers("dirty"))
     yield "reset will zero what a host may write at address 0", z3.Implies(
-        z3.And(z3.ULT(c.any, n), z3.ULT(n, 2**32), z3.ULT(c.any, c.before.known_end), z3.Not(is_gap(c.before, c.any))), is_used(c.after, c.any)
+        z3.And(z3.ULT(c.any, n), z3.ULT(n, 2**32), z3.Not(is_foreign(c.before, c.any))), is_used(c.after, c.any)
     )
 
 
@@ -310,6 +320,7 @@ def alloc_fresh(c):
         ordered(b.frontier, handle - HINT), ordered(handle, handle + n, a.frontier, a.frontier + GUARD, a.floor)
     )
     yield "takes a record", a.floor == b.floor - RECORD
+    yield "which is the last block's", a.last == a.floor
     yield "takes no page, and changes no other register", z3.And(c.same_registers("common", "floor", "last"), a.pages == b.pages)
     last = z3.Or(b.last == 0, is_whole_record(b, b.last))  # a host may have made it lead elsewhere
     hint = z3.ULT(c.any - b.frontier, HINT)
@@ -346,14 +357,19 @@ def nothing_put_off(before, *_):
 
 
 def one_put_off(before, *_):
-    """Whether one free was put off, and none of those that wait will be merged; which of the two places it has doesn't matter."""
+    """Whether one free was put off, in the second place, and none of those that wait will be merged."""
     return z3.And(before.put_off != 0, z3.LShR(before.put_off, 32) == 0, z3.UGE(before.patience, 2))
 
 
-def released(c):
+def first_put_off(before, *_):
+    """The same in the first place."""
+    return z3.And(before.put_off != 0, before.put_off & 0xFFFFFFFF == 0, z3.UGE(before.patience, 2))
+
+
+def released(c, shift=0):
     """A free that was put off is made up for when another output or error is set: of that block, and of no other."""
     b, a = c.before, c.after
-    handle = b.put_off & 0xFFFFFFFF
+    handle = z3.LShR(b.put_off, shift) & 0xFFFFFFFF
     changed = z3.Not(c.same_registers())
     still = is_pinned(a, handle)
     freed = z3.And(changed, b.live(handle), z3.Not(still))
@@ -366,8 +382,10 @@ def released(c):
 def reset(c):
     b, a = c.before, c.after
     zero = byte(a.memory, c.any) == 0
-    yield "zeroes all that was used", z3.Implies(is_used(b, c.any), zero)
-    yield "changes no byte to anything else than 0, and none of the gap", z3.Or(c.same_memory(), z3.And(zero, z3.Not(is_gap(b, c.any))))
+    for name, part in used(b, c.any).items():
+        yield f"zeroes what was used: {name}", z3.Implies(part, zero)
+    yield "changes no byte to anything else than 0", z3.Or(c.same_memory(), zero)
+    yield "changes no byte of somebody else", z3.Implies(is_foreign(b, c.any), c.same_memory())
     kept = ("owned", "growing", "gap_start", "gap_end", "floor", "peak", "front")
     new = {name: value for name, (_, value) in REGISTERS.items() if name not in kept}
     yield "makes the registers as new, but for what the kernel owns and where its records start", c.became(
@@ -419,6 +437,14 @@ STATEMENTS = {
 CASES = {
     "alloc": [(is_impossible, alloc_impossible), (is_fresh, alloc_fresh)],
     "free": [(is_patient, free)],
-    "output_set": [(nothing_put_off, both(lambda c: range_setter(c, *OUTPUT), lambda c: setter(c, *OUTPUT))), (one_put_off, released)],
-    "error_set": [(nothing_put_off, both(error_setter, error_set)), (one_put_off, released)],
+    # Of the first place with one of the two only: what comes then is the same function.
+    "output_set": [
+        (nothing_put_off, lambda c: setter(c, *OUTPUT)),
+        (one_put_off, released),
+        (first_put_off, lambda c: released(c, 32)),
+    ],
+    "error_set": [(nothing_put_off, error_set), (one_put_off, released)],
 }
+
+# The conditions under which the invariant is asked for as well: where a free is made up for it takes too long.
+WITH_INVARIANT = is_impossible, is_fresh, is_patient, nothing_put_off

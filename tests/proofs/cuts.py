@@ -11,7 +11,7 @@ import z3
 
 import invariant
 from solver import UNSAT, evaluated
-from symbolic import BITS, Run, State, unsigned
+from symbolic import BITS, Run, State, merged, unsigned
 from wasm import I32, I64
 
 
@@ -43,6 +43,7 @@ class Claim:
     reached: tuple  # the same, as ids of its conjuncts
     facts: int
     view: View
+    multiples: list  # that are known there
 
 
 @dataclass
@@ -70,7 +71,9 @@ class Cuts:
     def __init__(self, module, watched, answers):
         self.module, self.watched, self.answers = module, watched, answers
         self.candidates = {}  # key: {name: template}, those that still stand
-        self.looping = self.find_looping()
+        # Growth is not looked into: `after_growth` says what is supposed of it.
+        self.growth = {f.index for f in module.functions if any(one.name == "memory.grow" for one in f.flat)}
+        self.looping = self.find_looping() | self.growth
         self.current = None  # the body that is executed
         self.bodies = []
 
@@ -98,12 +101,14 @@ class Cuts:
         if assume:
             for fact in assume(start.registers):
                 self.suppose_one(run, fact, state)
+            invariant.suppose_slots(start.registers, run)
         else:
             self.suppose(run, ("before", function.index), start, state)
         state.condition = ()
-        body.end = run.inline(function, arguments, state)
-        if body.end is not None and not assume:
-            self.claim(run, ("after", function.index), self.after(body.end, arguments, body.end.stack, start), body.end)
+        ends = run.ends(function, arguments, state)
+        body.end = merged(ends)
+        for end in ends if not assume else ():
+            self.claim(run, ("after", function.index), self.after(end, arguments, end.stack, start), end)
         return body
 
     def any_state(self, run):
@@ -185,15 +190,23 @@ class Cuts:
 
     # ---- candidates
 
+    def candidates_of(self, key, view):
+        if key not in self.candidates:
+            growth = key[0] != "loop" and key[1] in self.growth
+            self.candidates[key] = parts_only() if growth and key[0] == "before" else after_growth() if growth else templates(view, self.watched)
+        return self.candidates[key]
+
     def claim(self, run, key, view, state):
-        self.candidates.setdefault(key, templates(view, self.watched))
-        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view))
+        self.candidates_of(key, view)
+        self.current.claims.append(Claim(key, state.reached, tuple(one.get_id() for one in state.condition), len(run.facts), view, list(run.multiples)))
 
     def suppose(self, run, key, view, state):
         """Makes facts of a place's candidates: each as long as it stands."""
-        standing = self.candidates.setdefault(key, templates(view, self.watched))
+        standing = self.candidates_of(key, view)
         for name, template in standing.items():
-            self.suppose_one(run, template(view), state, (key, name))
+            if template:
+                self.suppose_one(run, template(view), state, (key, name))
+        invariant.suppose_slots(view.registers, run, (key, invariant.SLOTS), state.reached)
 
     def suppose_one(self, run, condition, state, tag=None):
         way = tuple(one.get_id() for one in state.condition)
@@ -202,62 +215,84 @@ class Cuts:
         run.fact(z3.Implies(state.reached, condition), tag)
 
     def settle(self):
-        """Strikes out what isn't kept, until nothing is left to strike out: always at the first way that is open, so that what comes later is
-        asked when what it rests on is settled."""
+        """Strikes out what isn't kept, until nothing is left to strike out. What a way keeps is asked again only if something that this rested
+        on was struck out."""
         ways = [(body, claim) for body in self.bodies for claim in body.claims]
-        rests_on = [{tag[0] for tag, _ in body.run.facts[: claim.facts] if tag} for body, claim in ways]
+        rests_on = [{} for _ in ways]  # for each way, of each candidate that it keeps: what that rests on
         is_open = [True] * len(ways)
         while True in is_open:
             i = is_open.index(True)
             is_open[i] = False
-            body, claim = ways[i]
-            if self.strike_out(body, claim):
-                for j, keys in enumerate(rests_on):
-                    is_open[j] |= claim.key in keys
+            struck = self.strike_out(*ways[i], rests_on[i])
+            if struck:
+                for j, kept in enumerate(rests_on):
+                    for name in [name for name, tags in kept.items() if tags & struck]:
+                        del kept[name]
+                        is_open[j] = True
 
-    def strike_out(self, body, claim):
-        """Strikes out what one way to a place doesn't keep; whether it did."""
-        standing, before = self.candidates[claim.key], len(self.candidates[claim.key])
+    def strike_out(self, body, claim, rests_on):
+        """Strikes out what one way to a place doesn't keep; the tags of what was struck out."""
+        standing, struck = self.candidates[claim.key], set()
         conditions = {}
         for name, template in standing.items():
-            conditions[name] = template(claim.view)
+            conditions[name] = template(claim.view) if template else invariant.show_slots(claim.view.registers, claim.multiples)
         for asked, condition in conditions.items():
-            if asked not in standing or self.is_supposed(body, claim, condition):
+            if asked not in standing or asked in rests_on:
                 continue
-            answer, values = self.ask(body, claim.facts, claim.condition, condition, (claim.key, asked))
-            if answer != UNSAT:
-                del standing[asked]
-                for name in list(standing) if values else ():
-                    if evaluated(conditions[name], values) is False:
-                        del standing[name]
-        return len(standing) < before
+            tag = self.is_supposed(body, claim, condition)
+            if tag is not None:
+                rests_on[asked] = {tag}
+                continue
+            facts = [(tag, fact) for tag, fact in body.run.facts[: claim.facts] if self.stands(tag)]
+            question = [fact for _, fact in facts] + [claim.condition]
+            what = (body.function.name or body.function.index, claim.key, asked)
+            answer, values, core = self.answers.prove(question, condition, what, True)
+            if answer == UNSAT:
+                rests_on[asked] = {facts[i][0] for i in core if i < len(facts)}
+                continue
+            struck.add((claim.key, asked))
+            for name in list(standing) if values else ():
+                if name != asked and evaluated(conditions[name], values) is False:
+                    struck.add((claim.key, name))
+            for key, name in struck:
+                standing.pop(name, None)
+        return struck
 
     def stands(self, tag):
         return tag is None or tag[1] in self.candidates[tag[0]]
 
     def is_supposed(self, body, claim, condition):
-        """Whether the very same is supposed on this way: nothing that it speaks about has changed."""
+        """The tag under which the very same is supposed on this way, if it is: nothing that it speaks about has changed."""
         for tag, reached, i in body.supposed.get(condition.get_id(), ()):
             if i < claim.facts and self.stands(tag) and reached == claim.reached[: len(reached)]:
-                return True
-        return False
+                return tag or ("always",)
+        return None
 
-    def ask(self, body, count, condition, claim, what=None):
-        """Whether there is a case in which the claim is wrong, and which."""
-        conditions = [fact for tag, fact in body.run.facts[:count] if self.stands(tag)]
-        return self.answers.ask(conditions + [condition, z3.Not(claim)], (body.function.name or body.function.index, what))
+
+def parts_only():
+    """The invariant, as candidates: what must stand where memory is to grow."""
+    found = {invariant.SLOTS: None}
+    for name, part in invariant.PARTS.items():
+        found[name] = lambda v, part=part: part(v.registers)
+    return found
+
+
+def after_growth():
+    """What is supposed of growth: it keeps the invariant, and if it answers that it is done there is room, and nothing more is reserved."""
+    found = parts_only()
+    found["room, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, has_room(v.registers, v.values[0]))
+    reserved = invariant.RESERVE, invariant.BEYOND + invariant.RESERVE
+    found["no more is reserved, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, *[v.registers.reserve == one for one in reserved])
+    return found
 
 
 def templates(view, watched):
     """The candidates of a place, by name."""
-    found = {}
-    for name, part in invariant.PARTS.items():
-        found[name] = lambda v, part=part: part(v.registers)
+    found = parts_only()
     if view.before:
         for i, value in enumerate(view.globals):
             if not value.eq(view.before.globals[i]):
                 found[f"register {i} is what it was"] = lambda v, i=i: v.globals[i] == v.before.globals[i]
-                found[f"register {i} has not fallen"] = lambda v, i=i: z3.UGE(v.globals[i], v.before.globals[i])
         if not view.memory.eq(view.before.memory):
             found["the watched byte is what it was, or 0"] = lambda v: z3.Or(v.memory == v.before.memory, v.memory == 0)
             found["the watched byte is what it was"] = lambda v: v.memory == v.before.memory
@@ -268,6 +303,9 @@ def templates(view, watched):
 
                 found[f"filled from argument {i} to {j}"] = lambda v, f=between: z3.Implies(f(v, -1), v.memory == 0)
                 found[f"changed from argument {i} to {j} only"] = lambda v, f=between: z3.Or(v.memory == v.before.memory, f(v, 6))
+    for i, value in enumerate(view.values if view.before and view.results else ()):
+        if value.size() == 64:
+            found[f"argument {i}: so much room, unless the answer is 0"] = lambda v, i=i: z3.Or(v.results[0] == 0, has_room(v.registers, v.values[i]))
     kinds = [("values", i) for i, value in enumerate(view.values)] + [("results", i) for i in range(len(view.results))]
     small = [(kind, i) for kind, i in kinds if getattr(view, kind)[i].size() == 32]
     for kind, i in small:
@@ -277,7 +315,6 @@ def templates(view, watched):
 
         what = f"{kind} {i}"
         found[f"{what}: below the top"] = lambda v, value=value: z3.ULT(value(v), v.registers.top)
-        found[f"{what}: at most 20 bytes above"] = lambda v, value=value: z3.ULT(value(v), v.registers.top + 20)
         found[f"{what}: a record"] = lambda v, value=value: invariant.is_record(v.registers, value(v))
         found[f"{what}: a record or none"] = lambda v, value=value: z3.Or(value(v) == 0, invariant.is_record(v.registers, value(v)))
         found[f"{what}: a cell"] = lambda v, value=value: is_cell(v.registers, value(v))
@@ -295,3 +332,8 @@ def pairs_of_addresses(view):
 def is_cell(r, cell):
     """A word of the low memory, or one of the links of a record."""
     return z3.Or(z3.ULT(cell, invariant.BASE), invariant.is_record(r, (cell & 0xFFFFFFF8) - 8))
+
+
+def has_room(r, count):
+    """Whether so many bytes lie between frontier and floor."""
+    return invariant.ordered(r.frontier, r.frontier + count, r.floor)

@@ -78,6 +78,11 @@ def ordered(*values):
     return conjunction([z3.ULE(a, b) for a, b in zip(values, values[1:])])
 
 
+def short(*values):
+    """Each at most 2^32: what follows from other parts, but is easier to see where it is said."""
+    return z3.And([z3.ULE(value, 2**32) for value in values])
+
+
 def in_memory(r, offset, length):
     return z3.And(ordered(offset, r.size), ordered(length, r.size - offset))
 
@@ -95,37 +100,21 @@ def is_place(r, record):
     )
 
 
-THIRD = 0xAAAAAAAB  # 3 times this is 1 in 32 bits
-
-
-def is_slot(address):
-    """Whether it is a multiple of a record's 24 bytes: then a third of it is a small multiple of 8, else some other number."""
-    third = z3.Extract(31, 0, address) * THIRD
-    return z3.And(third & 7 == 0, z3.ULE(third, 2**32 // 24 * 8))
-
-
-def slots(r):
-    """The same of the highest slot, for who supposes the invariant: there is such a number."""
-    number = unsigned(z3.BitVec("slots", 28))
-    return z3.And(z3.ULE(number, 2**32 // 24), r.peak == number * 24)
-
-
 # The parts of the invariant, each with the sentence that it is.
 PARTS = {
     "the memory has at least a page, and at most 4 GiB": lambda r: z3.And(z3.UGE(r.pages, 1), z3.ULE(r.pages, MOST_PAGES)),
     "the kernel knows of no more memory than there is": lambda r: z3.And(
-        ordered(PAGE, r.owned, r.known_end, r.size), multiple(r.owned, PAGE)
+        ordered(PAGE, r.owned, r.known_end, r.size), multiple(r.owned, PAGE), short(r.owned, r.known_end)
     ),
     "no growth is under way": lambda r: r.growing == 0,
     "there is no gap, or one of whole pages behind the first": lambda r: z3.If(
         r.has_gap(),
-        z3.And(ordered(PAGE, r.gap_start, r.gap_end, r.known_end), multiple(r.gap_start, PAGE), multiple(r.gap_end, PAGE), r.gap_start != r.gap_end),
+        z3.And(ordered(PAGE, r.gap_start, r.gap_end, r.known_end), multiple(r.gap_start, PAGE), multiple(r.gap_end, PAGE), r.gap_start != r.gap_end, short(r.gap_start, r.gap_end)),
         r.gap_start == 0,
     ),
     "records, one after the other, end in front of the margin of the known memory": lambda r: z3.And(
         ordered(r.floor, r.top, r.top + MARGIN, r.known_end), ordered(BASE + GUARD, r.floor)
     ),
-    "records lie at multiples of their size": lambda r: is_slot(r.peak),
     "heap and records have their ends at multiples of 8": lambda r: z3.And(
         [multiple(x, 8) for x in (r.common, r.far, r.floor, r.peak, r.front_peak)]
     ),
@@ -136,6 +125,7 @@ PARTS = {
             r.front_peak == 0,
             r.front != 0,
             ordered(r.common, r.frontier, r.frontier + GUARD, r.floor),
+            short(r.common),
             z3.Or(z3.Not(r.has_gap()), ordered(r.top + MARGIN, r.gap_start)),
         ),
     ),
@@ -148,12 +138,13 @@ PARTS = {
             multiple(r.front, 8),
             ordered(r.gap_end, r.frontier, r.frontier + GUARD, r.floor),
             ordered(r.far, r.size),
+            short(r.common, r.far, r.frontier, r.island),
         ),
     ),
     "what is cut off the fresh space without a further look leaves the reserve": lambda r: z3.And(
         ordered(RESERVE, r.reserve, 2 * BEYOND), z3.Implies(r.has_crossed(), ordered(BEYOND + RESERVE, r.reserve))
     ),
-    "what was stored beyond the frontier lies in the known memory": lambda r: ordered(r.dirty, r.known_end),
+    "what was stored beyond the frontier lies in the known memory": lambda r: z3.And(ordered(r.dirty, r.known_end), short(r.dirty)),
     "if a gap was crossed, or more is reserved, reset knows it": lambda r: z3.Implies(
         z3.Or(r.has_crossed(), r.reserve != RESERVE), r.dirty != 0
     ),
@@ -171,6 +162,25 @@ PARTS = {
 }
 
 
-def supposed(r):
-    """What may be supposed of the registers before a call."""
-    return [part(r) for part in PARTS.values()] + [slots(r)]
+# The last part: records lie at multiples of their size. Who supposes it is given a number of slots, who shows it must have come upon one.
+SLOTS = "records lie at multiples of their size"
+
+
+def suppose_slots(r, run, tag=None, reached=None):
+    """What a multiple is, is not looked into: a number is one because it is equal to one (`Run.divide`)."""
+    slot = run.fresh("slot", 64)
+    run.fact(z3.And(ordered(slot, 2**32), multiple(slot, 8)))
+    fact = r.top == slot
+    run.fact(fact if reached is None else z3.Implies(reached, fact), tag)
+    run.multiples.append((RECORD, slot))
+
+
+def show_slots(r, multiples):
+    return z3.Or([r.top == multiple for factor, multiple in multiples if factor == RECORD] + [z3.BoolVal(False)])
+
+
+def no_multiple_between():
+    """What `Run.divide` says of multiples: one that is at most a number is at most the largest such multiple."""
+    number, slots, quotient = z3.Ints("number slots quotient")
+    largest = z3.And(quotient * RECORD <= number, number - quotient * RECORD < RECORD)
+    return z3.Implies(z3.And(largest, slots * RECORD <= number), slots * RECORD <= quotient * RECORD)

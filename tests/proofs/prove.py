@@ -8,11 +8,12 @@ import time
 import z3
 
 import contract
+import invariant
 import sequences
 import wasm
 from cuts import Cuts
-from invariant import PARTS, REGISTERS, Registers, supposed
-from solver import SAT, UNSAT, Answers
+from invariant import PARTS, RECORD, REGISTERS, SLOTS, Registers
+from solver import SAT, UNKNOWN, UNSAT, Answers
 from symbolic import BITS, Run, State
 
 
@@ -40,11 +41,19 @@ class Kernel:
         return hashlib.sha256(repr((functions, sorted(exports.items()), self.module.pages, self.module.data)).encode()).hexdigest()
 
 
+    def code(self, function):
+        """All that decides how a function runs: its code, and that of those it calls."""
+        parts = [self.code(self.module.functions[i.index]) if i.name == "call" else self.module.bytes[i.at : i.end] for i in function.flat]
+        return hashlib.sha256(repr((function.parameters, function.results, function.locals, parts)).encode()).hexdigest()
+
+
 class Proof:
-    def __init__(self, kernel, answers, first_only=False, report=None, asking=True):
+    def __init__(self, kernel, answers, first_only=False, report=None, asking=True, proved=None):
+        self.proved = {} if proved is None else proved  # exports by their code, of files before
         self.kernel, self.module, self.answers = kernel, kernel.module, answers
         self.first_only, self.report = first_only, report or (lambda *_: None)
         self.statements, self.failed, self.asking = 0, [], asking
+        self.since, self.verbose = time.process_time(), False
         self.places = set()  # of the instructions that were executed without loops
         self.any = z3.ZeroExt(32, z3.BitVec("any", 32))
 
@@ -54,7 +63,9 @@ class Proof:
         """One statement: under the conditions the claim holds."""
         if not self.asking:
             return
-        verdict, values = self.answers.ask(conditions + [z3.Not(claim)], what)
+        self.statement(what, *self.answers.prove(conditions, claim, what)[:2])
+
+    def statement(self, what, verdict, values):
         self.statements += 1
         if verdict != UNSAT:
             self.failed.append((what, verdict, values))
@@ -70,6 +81,10 @@ class Proof:
         registers = Registers(values, z3.BitVecVal(self.module.pages, 64))
         for name, part in PARTS.items():
             self.state([], part(registers), f"a new instance: {name}")
+        self.state([], z3.BoolVal(z3.simplify(registers.top).as_long() % RECORD == 0), f"a new instance: {SLOTS}")
+        whole = z3.Solver()
+        whole.add(z3.Not(invariant.no_multiple_between()))
+        self.statement("no multiple lies between a number and the largest below it", UNSAT if whole.check() == z3.unsat else UNKNOWN, None)
         r, state, assumed = self.any_state(Run(self.module))
         self.state(assumed, contract.a_gap_is_larger(r), "the heap: where first and last byte lie in it, so do those between")
 
@@ -78,21 +93,32 @@ class Proof:
         values = [z3.BitVec(name, BITS[kind]) for name, (kind, _) in REGISTERS.items()]
         pages = z3.BitVec("pages", 64)
         registers = Registers(values, pages)
-        assumed = supposed(registers)
+        assumed = [part(registers) for part in PARTS.values()]
+        invariant.suppose_slots(registers, run)
         return registers, State((), [], values, run.fresh_memory(), pages, []), assumed
 
     def exports(self, names=None, loops=True):
         """All exports, or those; `loops`: also what leads to loops."""
         names = [name for name in contract.STATEMENTS if names is None or name in names]
+        if "length" in names and self.module.function("length") is self.module.function("length_unsafe"):
+            names.remove("length_unsafe")  # the same function, of which the same is said
+        codes = {name: (name, self.kernel.code(self.module.function(name))) for name in names}
+        self.as_before = [name for name in names if codes[name] in self.proved]
+        names = [name for name in names if name not in self.as_before]
+        before = len(self.failed)
         for name in names:
             for condition, statements in contract.CASES.get(name, ()):
                 self.case(name, condition, statements)
+                self.done(f"{name}, {condition.__name__}")
         looping = [name for name in names if self.has_loops(self.module.function(name))]
         for name in names:
             if name not in looping:
                 self.straight(name)
+                self.done(name)
         if loops and looping:
             self.looping(looping)
+        if len(self.failed) == before:
+            self.proved.update({code: True for code in codes.values()})
 
     def straight(self, name):
         """An export without loops: it doesn't trap, keeps the invariant, accesses what it may, and does what the contract says."""
@@ -110,27 +136,38 @@ class Proof:
         for name in names:
             inner |= self.reached_from(self.module.function(name))
         for function in inner.values():
-            if cuts.is_summed_up(function):
+            if cuts.is_summed_up(function) and function.index not in cuts.growth:
                 cuts.prepare(function)
         for name in names:
-            cuts.prepare(self.module.function(name), supposed)
+            cuts.prepare(self.module.function(name), lambda r: [part(r) for part in PARTS.values()])
         cuts.settle()
+        self.done("what holds at loops")
+        for index in cuts.growth:
+            for name in invariant.PARTS | {SLOTS: None}:
+                stands = name in cuts.candidates[("before", index)]
+                self.statement(f"growth begins with: {name}", UNSAT if stands else UNKNOWN, None)
         for body in cuts.bodies:
             start = body.start
             if body.function.name:
                 self.export(body.function.name, body.run, cuts, start.registers, [], start.values, start.memory, body.end)
             else:
                 self.notes(f"function {body.function.index}", body.run, cuts, start.registers)
+            self.done(f"{body.function.name or f'function {body.function.index}'}, with its loops")
 
     def export(self, name, run, cuts, before, assumed, arguments, memory, end):
         self.notes(name, run, cuts, before, assumed, arguments)
         if end is None:
             return
         facts = assumed + self.facts(run, cuts)
+        self.keeps(name, run, end, facts)
+        self.contract(name, run, arguments, before, memory, end, facts, contract.STATEMENTS[name])
+
+    def keeps(self, name, run, end, facts):
+        """The invariant."""
         after = Registers(end.globals, end.pages)
         for what, part in PARTS.items():
             self.state(facts + list(end.condition), part(after), f"{name} keeps: {what}")
-        self.contract(name, run, arguments, before, memory, end, facts, contract.STATEMENTS[name])
+        self.state(facts + list(end.condition), invariant.show_slots(after, run.multiples), f"{name} keeps: {SLOTS}")
 
     def case(self, name, condition, statements):
         """An export under a condition: what it doesn't lead to is not followed."""
@@ -143,7 +180,17 @@ class Proof:
         self.places |= run.places
         self.notes(name, run, None, before, assumed, arguments)
         if end is not None:
-            self.contract(name, run, arguments, before, memory, end, assumed + self.facts(run, None), statements)
+            facts = assumed + self.facts(run, None)
+            if condition in contract.WITH_INVARIANT:
+                self.keeps(name, run, end, facts)
+            self.contract(name, run, arguments, before, memory, end, facts, statements)
+
+    def done(self, name):
+        """Says how long a part took."""
+        now = time.process_time()
+        if self.verbose:
+            print(f"  {now - self.since:6.1f} s: {name}", flush=True)
+        self.since = now
 
     def contract(self, name, run, arguments, before, memory, end, facts, statements):
         call = contract.Call(run, self.module.function(name), arguments, contract.Moment(before, memory), end, self.any)
@@ -182,7 +229,7 @@ class Proof:
 
 def counterexample(values):
     """The arguments and registers of a case in which a statement is wrong."""
-    inner = ("loaded", "result", "local", "register", "memory", "quotient", "rest", "granted")
+    inner = ("loaded", "result", "local", "register", "memory", "slot", "product", "rest", "granted")
     shown = {name: value for name, value in (values or {}).items() if not name.startswith(inner)}
     return ", ".join(f"{name} = {value:#x}" for name, value in sorted(shown.items()))
 
@@ -191,8 +238,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", help="kernel files, of this or any other kernel")
     parser.add_argument("--only", action="append", help="an export; all if none is named")
+    parser.add_argument("--loops", action="store_true", help="also what has loops, and what leads there")
+    parser.add_argument("--verbose", action="store_true", help="say how long each part takes")
     options = parser.parse_args()
-    wrong, seen, answers = 0, {}, Answers()
+    wrong, seen, answers, proved = 0, {}, Answers(), {}
 
     def report(what, verdict, values):
         print(f"  {'WRONG' if verdict == SAT else 'UNDECIDED'}: {what}\n    {counterexample(values)}", flush=True)
@@ -208,16 +257,16 @@ def main():
             continue
         seen[key] = name
         if kernel.known:
-            proof = Proof(kernel, answers, report=report)
+            proof = Proof(kernel, answers, report=report, proved=proved)
+            proof.verbose = options.verbose
             proof.new_instance()
-            proof.exports(options.only)
+            proof.exports(options.only, options.loops)
             statements, failed = proof.statements, len(proof.failed)
+            if proof.as_before:
+                print(f"{name}: the same code, proved already: {', '.join(proof.as_before)}")
         else:
-            statements = failed = 0
             print(f"{name}: its registers are not those of the invariant, so only sequences of calls of a new instance are asked about")
-        if not options.only:
-            failed += sequences.check(kernel.module, answers, report)
-            statements += len(sequences.SEQUENCES)
+            statements, failed = len(sequences.SEQUENCES), sequences.check(kernel.module, answers, report)
         wrong += failed
         seconds, (slowest, which) = time.process_time() - began, answers.slowest
         print(

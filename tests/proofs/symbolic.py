@@ -156,6 +156,7 @@ class Run:
     notes: list = field(default_factory=list)
     facts: list = field(default_factory=list)  # (tag, condition): what may be assumed; a tag names what it stands and falls with
     fresh_names: int = 0
+    multiples: list = field(default_factory=list)  # numbers that are known to be multiples of another: (that, number)
     places: set = field(default_factory=set)  # of all instructions that were executed
     cuts: object = None  # how loops are cut and which functions are summed up; None: nothing is
     turns: int = 0  # how many turns of a loop are followed where it isn't cut
@@ -185,14 +186,24 @@ class Run:
         return self.inline(function, arguments, state)
 
     def inline(self, function, arguments, state):
-        inner = state.copy()
-        inner.locals = list(arguments) + [bits(0, BITS[kind]) for kind in function.locals]
-        inner.stack = []
-        result = self.block(function.body, len(function.results), inner, [], function)
+        result = merged(self.ends(function, arguments, state))
         if result is not None:
             result.locals = list(state.locals)
             result.stack = list(state.stack) + result.stack
         return result
+
+    def ends(self, function, arguments, state):
+        """The states in which a function returns, with nothing but its results on the stack: of each way there one of its own."""
+        inner = state.copy()
+        inner.locals = list(arguments) + [bits(0, BITS[kind]) for kind in function.locals]
+        inner.stack = []
+        results = len(function.results)
+        label = (results, [])
+        end = self.sequence(function.body, inner, [label], function)
+        states = ([end] if end is not None else []) + label[1]
+        for state in states:
+            state.stack = state.stack[len(state.stack) - results :]
+        return states
 
     def under(self, state, condition):
         """The same state if the condition holds as well; None if it can't."""
@@ -438,7 +449,7 @@ class Run:
                     join = z3.And if operation == "and" else z3.Or
                     result = flag(join(nonzero(a), nonzero(b)))
                 else:
-                    result = self.COMPUTE[operation](a, b)
+                    result = self.multiply(a, b) if operation == "mul" else self.COMPUTE[operation](a, b)
             elif operation in self.DIVIDE:
                 self.note("trap", one.at, state, claim=b != 0)
                 if operation == "div_s":
@@ -450,15 +461,27 @@ class Run:
         stack.append(folded(result) if not is_flag(result) else result)
 
     def divide(self, operation, a, b):
-        """A division by a number is a multiplication that comes out."""
-        if not z3.is_bv_value(b) or operation[-1] == "s" or not b.as_long():
+        """Of a remainder of a number it is said how large it is, and that without it a multiple is left: not which, as solvers find
+        products hard. A statement that is proved so holds; one that isn't may."""
+        if self.simplifying or not z3.is_bv_value(b) or operation != "rem_u" or not b.as_long() or a.size() < 32:
             return self.DIVIDE[operation](a, b)
         width, by = a.size(), b.as_long()
-        most = ((1 << width) - 1) // by
-        quotient = unsigned(self.fresh("quotient", most.bit_length()), width)
-        rest = unsigned(self.fresh("rest", max(1, (by - 1).bit_length())), width)
-        self.fact(z3.And(a == quotient * by + rest, z3.ULT(rest, by), z3.ULE(quotient, most), z3.ULE(quotient * by, a)))
-        return quotient if operation == "div_u" else rest
+        rest = unsigned(self.fresh("rest", by.bit_length()), width)
+        multiple = a - rest
+        self.fact(z3.And(z3.ULT(rest, by), z3.ULE(rest, a), multiple & ((by & -by) - 1) == 0))
+        for factor, other in self.multiples:
+            if factor == by and width == 32:
+                # `prove.py` proves it once: no other multiple lies between.
+                self.fact(z3.Implies(z3.ULE(other, unsigned(a)), z3.ULE(other, unsigned(multiple))))
+        self.multiples.append((by, unsigned(multiple)))
+        return rest
+
+    def multiply(self, a, b):
+        """What the bins' keys are multiplied for leads to nothing that is proved: such a product may be anything."""
+        numbers = [one.as_long() for one in (a, b) if z3.is_bv_value(one)]
+        if self.simplifying or not numbers or numbers[0] < 1 << 16:
+            return a * b
+        return self.fresh("product", a.size())
 
     @staticmethod
     def count_bits(operation, value):
