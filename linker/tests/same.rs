@@ -52,36 +52,38 @@ fn imports() -> String {
 /// A module of random code. In one memory what lies behind the plugin's own part is the kernel's, not outside of it, so
 /// there only modules are compared that stay in their memory.
 fn module(bytes: &[u8], stays_inside: bool) -> arbitrary::Result<Vec<u8>> {
-    let mut config = Config::default();
-    config.available_imports = Some(wat::parse_str(imports()).unwrap());
-    config.export_everything = true;
-    config.min_imports = 8;
-    config.max_imports = 40;
-    config.min_funcs = 1;
-    config.max_instructions = 200;
-    config.max_memories = 1;
-    config.min_memories = 0;
-    config.max_memory32_bytes = 8 << 16;
-    config.memory_max_size_required = false;
-    config.max_tables = 2;
-    config.max_table_elements = 100;
-    config.table_max_size_required = true;
-    config.canonicalize_nans = true;
-    config.disallow_traps = stays_inside;
-    config.generate_custom_sections = true;
-    config.allow_start_export = true;
-    config.bulk_memory_enabled = true;
-    config.multi_value_enabled = true;
-    config.reference_types_enabled = true;
-    config.tail_call_enabled = true;
-    config.simd_enabled = true;
-    config.gc_enabled = false;
-    config.exceptions_enabled = false;
-    config.memory64_enabled = false;
-    config.threads_enabled = false;
-    config.wide_arithmetic_enabled = false;
-    config.custom_page_sizes_enabled = false;
-    config.relaxed_simd_enabled = false;
+    let mut config = Config {
+        available_imports: Some(wat::parse_str(imports()).unwrap()),
+        export_everything: true,
+        min_imports: 8,
+        max_imports: 40,
+        min_funcs: 1,
+        max_instructions: 200,
+        max_memories: 1,
+        min_memories: 0,
+        max_memory32_bytes: 8 << 16,
+        memory_max_size_required: false,
+        max_tables: 2,
+        max_table_elements: 100,
+        table_max_size_required: true,
+        canonicalize_nans: true,
+        disallow_traps: stays_inside,
+        generate_custom_sections: true,
+        allow_start_export: true,
+        bulk_memory_enabled: true,
+        multi_value_enabled: true,
+        reference_types_enabled: true,
+        tail_call_enabled: true,
+        simd_enabled: true,
+        gc_enabled: false,
+        exceptions_enabled: false,
+        memory64_enabled: false,
+        threads_enabled: false,
+        wide_arithmetic_enabled: false,
+        custom_page_sizes_enabled: false,
+        relaxed_simd_enabled: false,
+        ..Config::default()
+    };
     if stays_inside {
         config.min_data_segments = 0;
     }
