@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What people do with the files on machines that aren't like this one: checkouts with CRLF, foreign cargo configuration, links,
-# C hosts, other tools. Everything happens on a clone of the commit, in target/vendoring.
+# C hosts, other tools. Everything happens on a clone of the commit, in a folder for temporary files.
 #
 #   .ci/vendoring.sh          a few minutes
 #   .ci/vendoring.sh --all    also README's commands as they stand, all of cargo test on the clone, and WAMR
@@ -10,7 +10,9 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 . ./.ci/own-environment.sh
 all=${1-}
 root=$PWD
-work=$root/target/vendoring
+# Outside of this folder, whose configuration would be the clone's too, and twice the same flags are others: all would be built again.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 clone=$work/parent/clone
 
 step() {
@@ -39,7 +41,6 @@ if [ "${#packages[@]}" != 0 ]; then
   apt-get install -y -qq "${packages[@]}"
 fi
 
-rm -rf "$work"
 mkdir -p "$work/parent/.cargo"
 
 # --- checkouts -----------------------------------------------------------------------------------------------------------
@@ -215,5 +216,4 @@ if [ "$all" = --all ]; then
   grep -qF '{"count":3,"total":3,"vowels":"aeiouAEIOU"}' "$work/said" || fail "the plugin's output is missing"
   git -C "$work/fresh" diff --exit-code
 fi
-rm -rf "$work"
 echo "vendoring: all of it works, in $((SECONDS / 60)) min"
