@@ -1,6 +1,7 @@
 //! Plugins running on the shipped kernel: what each feature of the host gives them, what attacks get, and the
 //! `call` example as its users see it.
 
+use artefacts::guests;
 use std::{
     cell::RefCell,
     fs,
@@ -40,7 +41,7 @@ fn rust_plugin(name: &str) -> PathBuf {
 }
 
 fn build_plugin(folder: &Path, target: &Path) {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = guests::cargo();
     cargo.args([
         "build",
         "--release",
@@ -48,24 +49,6 @@ fn build_plugin(folder: &Path, target: &Path) {
         "--target",
         "wasm32-unknown-unknown",
     ]);
-    // How the tests themselves are built, for coverage say, is not how plugins are built.
-    const PREFIXES: [&str; 5] = [
-        "RUSTFLAGS",
-        "RUSTC",
-        "CARGO_BUILD_",
-        "CARGO_PROFILE_",
-        "CARGO_TARGET_",
-    ];
-    for (name, _) in std::env::vars_os() {
-        if PREFIXES
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
-        {
-            cargo.env_remove(name);
-        }
-    }
-    // Nor is what configuration files say of this target; said like this, and empty, it takes their place.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     let output = cargo
         .current_dir(folder)
         .arg("--target-dir")

@@ -1,13 +1,14 @@
 //! This kernel beside allocators from crates.io, compiled to wasm behind the kernel's exports (`allocators/`): time and memory of
 //! the same traces.
 
+use artefacts::guests;
 use kernel_bench::{
     folder,
     lab::Lab,
     stats::{Comparison, interleave, time},
     write_csv,
 };
-use std::{env, fs, path::Path, process::Command};
+use std::{env, fs, path::Path};
 
 const ALLOCATORS: [&str; 3] = ["dlmalloc", "talc", "rlsf"];
 const MILLION: i32 = 1_000_000;
@@ -66,7 +67,7 @@ const TRACES: [Trace; 7] = [
 /// Builds one of them. The stack is made small as a kernel's would be: by default it takes 16 pages.
 fn build(allocator: &str) -> Vec<u8> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(allocator);
-    let status = Command::new(env!("CARGO"))
+    let status = guests::cargo()
         .args([
             "rustc",
             "--quiet",
@@ -78,10 +79,6 @@ fn build(allocator: &str) -> Vec<u8> {
         .args(["--features", allocator, "--target-dir"])
         .arg(&target)
         .args(["--", "-C", "link-arg=-zstack-size=16384"])
-        // What others want their builds to be is not for these figures.
-        .env("CARGO_ENCODED_RUSTFLAGS", "")
-        .env("RUSTC_WRAPPER", "")
-        .env("RUSTC_WORKSPACE_WRAPPER", "")
         .current_dir(folder().join("allocators"))
         .status()
         .expect("cargo runs");

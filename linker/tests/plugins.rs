@@ -2,6 +2,7 @@
 
 mod common;
 
+use artefacts::guests;
 use common::{Host, LINKED, Outcome, Way};
 use std::{
     fs,
@@ -52,7 +53,7 @@ fn rust(folder: &str, target: &str) -> Vec<u8> {
     need_target(target);
     let folder = root().join(folder);
     let built = root().join("target/plugins");
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = guests::cargo();
     cargo
         .current_dir(&folder)
         .args([
@@ -64,25 +65,6 @@ fn rust(folder: &str, target: &str) -> Vec<u8> {
             "--target-dir",
         ])
         .arg(&built);
-    // How the tests themselves are built, for coverage say, is not how plugins are built.
-    let ours = [
-        "RUSTFLAGS",
-        "RUSTC",
-        "CARGO_ENCODED",
-        "CARGO_BUILD_",
-        "CARGO_PROFILE_",
-        "CARGO_TARGET_",
-    ];
-    for (name, _) in std::env::vars_os() {
-        if ours
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
-        {
-            cargo.env_remove(name);
-        }
-    }
-    // Nor is what configuration files say of this target; said like this, and empty, it takes their place.
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     let output = cargo.output().expect("cargo can be run");
     assert!(
         output.status.success(),

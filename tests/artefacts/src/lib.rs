@@ -4,6 +4,7 @@
 //! committed in `tests/artefacts/expected.txt`, so a change of ABI or size shows up as a diff in review.
 //! [`verify`] checks what must hold whatever the picture says.
 
+pub mod guests;
 pub mod peer;
 
 use sha2::{Digest, Sha256};
