@@ -109,12 +109,6 @@ pub(crate) fn grow(shared: SharedMemory, most: u32, bulk_memory: bool) -> Functi
             .local_get(start)
             .local_get(length)
             .memory_copy(0, 0);
-        code.local_get(start)
-            .i32_const(0)
-            .local_get(end)
-            .local_get(start)
-            .i32_sub()
-            .memory_fill(0);
     } else {
         // The length is at least a page; downwards, so that nothing is overwritten before it is copied.
         code.loop_(BlockType::Empty);
@@ -130,8 +124,8 @@ pub(crate) fn grow(shared: SharedMemory, most: u32, bulk_memory: bool) -> Functi
             .i64_load(WORD)
             .i64_store(WORD);
         code.local_get(length).br_if(0).end();
-        zero(&mut code, start, end);
     }
+    zero(&mut code, start, end, bulk_memory);
     code.local_get(new_start).global_set(shared.base);
     // If an earlier move was stopped, the next reset still has to know.
     code.local_get(moving).global_set(shared.moving);
@@ -157,24 +151,24 @@ pub(crate) fn reset(kernel: &Kernel<'_>, first: u32, shared: SharedMemory) -> Fu
         .i32_const(PAGE_BITS)
         .i32_shl()
         .local_set(end);
-    if kernel.bulk_memory {
-        code.local_get(start)
-            .i32_const(0)
-            .local_get(end)
-            .local_get(start)
-            .i32_sub()
-            .memory_fill(0);
-    } else {
-        zero(&mut code, start, end);
-    }
+    zero(&mut code, start, end, kernel.bulk_memory);
     code.i32_const(0).global_set(shared.moving).end();
     code.call(first + kernel.function("reset").expect("checked by Kernel::parse"))
         .end();
     function
 }
 
-/// A loop that zeroes from the address in one local up to that in another, which differ by pages.
-fn zero(code: &mut InstructionSink<'_>, at: u32, end: u32) {
+/// Zeroes from the address in one local up to that in another, which differ by pages; in a loop where there is no bulk memory.
+fn zero(code: &mut InstructionSink<'_>, at: u32, end: u32, bulk_memory: bool) {
+    if bulk_memory {
+        code.local_get(at)
+            .i32_const(0)
+            .local_get(end)
+            .local_get(at)
+            .i32_sub()
+            .memory_fill(0);
+        return;
+    }
     code.loop_(BlockType::Empty);
     code.local_get(at).i64_const(0).i64_store(WORD);
     code.local_get(at)
