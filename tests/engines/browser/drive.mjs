@@ -1,8 +1,8 @@
 // Opens the page in a headless Chromium and prints what it shows: node drive.mjs KERNEL.wasm CONFORMANCE.json PLUGINS PROFILE
-import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
+import { open } from "./chromium.mjs";
 
 const [kernel, cases, plugins, profile] = process.argv.slice(2);
 const MINUTES = 20; // for everything
@@ -31,46 +31,7 @@ const server = createServer(async ({ url }, response) => {
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-const browser = spawn(
-  "chromium",
-  [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--remote-debugging-pipe", `--user-data-dir=${profile}`,
-  ],
-  { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] },
-);
-const fail = (why) => {
-  console.error(`FAILED ${why}`);
-  browser.kill();
-  process.exit(1);
-};
-browser.on("error", (error) => fail(`chromium does not start: ${error.message}`));
-browser.on("exit", () => fail("chromium ended"));
-setTimeout(fail, MINUTES * 60_000, `the page was not done within ${MINUTES} minutes`);
-
-// The DevTools protocol: JSON messages, each ended by a zero byte, to the browser's file 3 and from its file 4.
-const waiting = new Map();
-let buffered = "", sent = 0;
-browser.stdio[4].setEncoding("utf8").on("data", (chunk) => {
-  const messages = (buffered + chunk).split("\0");
-  buffered = messages.pop();
-  for (const { id, method, result, error } of messages.map((message) => JSON.parse(message))) {
-    if (error) fail(error.message);
-    waiting.get(id ?? method)?.(result);
-  }
-});
-const received = (key) => new Promise((resolve) => waiting.set(key, resolve));
-function send(method, params = {}, sessionId) {
-  browser.stdio[3].write(JSON.stringify({ id: ++sent, method, params, sessionId }) + "\0");
-  return received(sent);
-}
-
-const { targetId } = await send("Target.createTarget", { url: "about:blank" });
-const { sessionId } = await send("Target.attachToTarget", { targetId, flatten: true });
-await send("Page.enable", {}, sessionId);
-const loaded = received("Page.loadEventFired");
-await send("Page.navigate", { url: `http://127.0.0.1:${server.address().port}/browser/index.html` }, sessionId);
-await loaded;
+const page = await open(`http://127.0.0.1:${server.address().port}/browser/index.html`, profile, MINUTES);
 const read = `new Promise((resolve) => {
   const content = (id) => document.getElementById(id).innerText;
   const look = () => content("summary")
@@ -79,13 +40,12 @@ const read = `new Promise((resolve) => {
     : setTimeout(look, 100);
   look();
 })`;
-const { result } = await send("Runtime.evaluate", { expression: read, awaitPromise: true, returnByValue: true }, sessionId);
-const { summary, output, conformance, failures } = result.value;
+const { summary, output, conformance, failures } = await page.evaluate(read);
 for (const failure of failures) console.error(`FAILED ${failure}`);
 console.log(output);
 console.log(conformance);
 console.log(summary);
-browser.removeAllListeners("exit").kill();
+page.close();
 const shown = output === '{"count":3,"total":3,"vowels":"aeiouAEIOU"}';
 if (!shown) console.error(`FAILED the page shows ${output}`);
 process.exit(failures.length || !shown ? 1 : 0);
