@@ -18,8 +18,6 @@ fail() {
   exit 1
 }
 
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --package extism-kernel-linker --document-private-items
-
 out=target/linker
 mkdir -p "$out"
 link() { cargo run --quiet --release --locked --package extism-kernel-linker -- "$@"; }
