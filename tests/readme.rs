@@ -348,12 +348,15 @@ fn complaint(command: &str, document: &Path, manifests: &[(PathBuf, String)]) ->
     None
 }
 
+/// All manifests: their paths, and what is in them.
+fn manifests() -> Vec<(PathBuf, String)> {
+    let files = files(root(), "Cargo.toml").into_iter();
+    files.map(|path| (path.clone(), read(&path))).collect()
+}
+
 #[test]
 fn commands_name_what_there_is() {
-    let manifests: Vec<_> = files(root(), "Cargo.toml")
-        .into_iter()
-        .map(|path| (path.clone(), read(&path)))
-        .collect();
+    let manifests = manifests();
     let mut count = 0;
     let mut wrong = Vec::new();
     for document in documents() {
@@ -372,10 +375,7 @@ fn commands_name_what_there_is() {
 
 #[test]
 fn wrong_commands_are_complained_about() {
-    let manifests: Vec<_> = files(root(), "Cargo.toml")
-        .into_iter()
-        .map(|path| (path.clone(), read(&path)))
-        .collect();
+    let manifests = manifests();
     for (command, wrong) in [
         ("./build.sh --check", false),
         ("./build.sh --chek", true),

@@ -19,13 +19,17 @@ fn main() {
         path
     };
     let plugin = wat::parse_str(PLUGIN).expect("plugin.wat is valid");
-    let mut times = vec![[Vec::new(), Vec::new()]; rows().len()];
+    let modules = [
+        file("ours.wasm", extism_kernel::KERNEL),
+        file("peer.wasm", &peer::kernel()),
+        file("plugin.wasm", &plugin),
+    ];
+    let rows = rows();
+    let mut times = vec![[Vec::new(), Vec::new()]; rows.len()];
     for _ in 0..PROCESSES {
         let output = Command::new(env::var_os("NODE").unwrap_or("node".into()))
             .arg(folder().join("v8.mjs"))
-            .arg(file("ours.wasm", extism_kernel::KERNEL))
-            .arg(file("peer.wasm", &peer::kernel()))
-            .arg(file("plugin.wasm", &plugin))
+            .args(&modules)
             .stderr(Stdio::inherit())
             .output()
             .expect("Node.js is installed");
@@ -39,7 +43,7 @@ fn main() {
             }
         }
     }
-    let lines: Vec<_> = rows()
+    let lines: Vec<_> = rows
         .iter()
         .zip(&times)
         .map(|(row, [ours, peer])| {

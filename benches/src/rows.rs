@@ -1,4 +1,4 @@
-//! The rows of the wall-clock tables, read from `rows.json`, which `v8.mjs` reads too.
+//! The rows of the table of times, read from `rows.json`, which `v8.mjs` reads too.
 
 use serde::Deserialize;
 use serde_json::Value;
