@@ -63,8 +63,7 @@ impl<M: Machine> Kernel<M> {
             }
             // Longer than it says, so not exactly any size.
             self.set(record, LENGTH, 0);
-            self.join(record, self.link(next, NEXT));
-            self.give_up(next);
+            self.swallow(record, next);
         } else {
             self.take(record);
             self.merge(record);
@@ -94,16 +93,12 @@ impl<M: Machine> Kernel<M> {
         let mut next = self.link(record, NEXT);
         if self.is(next, FILED) {
             self.unfile(next);
-            let beyond = self.link(next, NEXT);
-            self.join(record, beyond);
-            self.give_up(next);
-            next = beyond;
+            next = self.swallow(record, next);
         }
         let previous = self.link(record, PREVIOUS);
         if self.is(previous, FILED) {
             self.unfile(previous);
-            self.join(previous, next);
-            self.give_up(record);
+            self.swallow(previous, record);
             record = previous;
         }
         let end = if next == 0 {
@@ -120,6 +115,15 @@ impl<M: Machine> Kernel<M> {
         );
         self.file(record);
         record
+    }
+
+    /// Lets a free block take in the one right behind it. Returns the record of what is behind both.
+    #[inline(never)]
+    fn swallow(&mut self, record: u32, next: u32) -> u32 {
+        let beyond = self.link(next, NEXT);
+        self.join(record, beyond);
+        self.give_up(next);
+        beyond
     }
 
     /// Whether a link led to a record, and to one in that state.
