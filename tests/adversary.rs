@@ -664,6 +664,38 @@ fn links_in_circles_end() {
     }
 }
 
+/// After calls were stopped fewer blocks may wait than the register says. The last two of them become one, which then is the last:
+/// else what is freed next would be linked to a spare record.
+#[test]
+fn where_fewer_wait_than_the_register_says_the_last_two_may_become_one() {
+    let mut kernel = extism_kernel::Kernel::new(extism_kernel::NativeMachine::default());
+    let blocks: Vec<_> = (0..20).map(|_| kernel.alloc(24)).collect();
+    kernel.free(blocks[0]);
+    kernel.machine_mut().registers.patience = 0;
+    kernel.free(blocks[1]);
+    let registers = &kernel.machine().registers;
+    assert_eq!(registers.bins, 1, "a record is spare");
+    assert_eq!(
+        registers.tail, registers.peak,
+        "the record of the first block"
+    );
+    for block in blocks.iter().skip(3).step_by(2) {
+        kernel.free(*block);
+    }
+    kernel.machine_mut().limit = 1;
+    let mut live: Vec<_> = blocks.iter().skip(2).step_by(2).copied().collect();
+    for n in [8, 24, 56].into_iter().cycle() {
+        match kernel.alloc(n) {
+            0 => break,
+            block => live.push(block),
+        }
+    }
+    live.sort_unstable();
+    for pair in live.windows(2) {
+        assert!(pair[0] + kernel.length(pair[0]) <= pair[1] - 8, "{pair:?}");
+    }
+}
+
 /// A block of exactly the size is handed out unmerged, and was so without a look at where it lies: after a host had written over its
 /// record, `alloc` wrote the hint outside of the memory.
 #[test]

@@ -85,6 +85,8 @@ try no-spare-records records.rs 's/let mut record = self\.first\(0\);/let mut re
 try no-room-for-a-crossing records.rs 's/GUARD \+ 3 \* u64/GUARD + u64/' contract where_regions_were_cut_to_the_last_record_a_gap_can_be_crossed
 try fewer-spare-records layout.rs 's/SPARE_RECORDS: u64 = 23/SPARE_RECORDS: u64 = 20/' contract where_fresh_space_is_used_up_23_regions_can_be_cut_without_a_page
 try never-merge waiting.rs 's/self\.is\((next|previous), FILED\)/$1 == 1/g' contract neighbours_merge_so_that_memory_stays_bounded
+try as-long-as-the-first waiting.rs 's/self\.set\(record, LENGTH, 0\);//' contract neighbours_that_wait_as_one_all_come_back
+try forget-the-last-of-two waiting.rs 's/self\.machine\.set_tail\(record\);(?=\s*\}\s*\/\/ Longer)//' adversary where_fewer_wait_than_the_register_says_the_last_two_may_become_one
 try never-merge-below waiting.rs 's/self\.is\(previous, FILED\)/previous == 1/' contract neighbours_merge_on_both_sides
 try never-merge-above waiting.rs 's/self\.is\(next, FILED\)/next == 1/' contract neighbours_merge_on_both_sides
 try free-anything records.rs 's/\&\& self\.machine\.load32\(record, ADDRESS\) == handle as u32//' contract free_ignores_all_but_live_handles

@@ -476,6 +476,28 @@ fn records_that_move_while_they_merge_keep_ring_and_tree_whole() {
     });
 }
 
+/// Blocks that lie side by side and were freed one after the other become one that waits. Handed out as if it were as long as the first of
+/// them, it would take the others along.
+#[test]
+fn neighbours_that_wait_as_one_all_come_back() {
+    on_all!(|kernel: &mut dyn Subject| {
+        kernel.set_limit(1);
+        let mut blocks = Vec::new();
+        loop {
+            match kernel.alloc(64) {
+                0 => break,
+                block => blocks.push(block),
+            }
+        }
+        // Some more than may wait.
+        let freed = &blocks[10..100];
+        freed.iter().for_each(|&block| kernel.free(block));
+        let mut again: Vec<_> = freed.iter().map(|_| kernel.alloc(64)).collect();
+        again.sort_unstable();
+        assert_eq!(again, freed);
+    });
+}
+
 #[test]
 fn neighbours_merge_on_both_sides() {
     on_all!(|kernel: &mut dyn Subject| {
