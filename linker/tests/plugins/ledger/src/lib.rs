@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 pub fn add(input: String) -> FnResult<String> {
     let entry: Value = serde_json::from_str(&input)?;
     let Some(account) = entry["account"].as_str() else {
-        return Err(WithReturnCode::new(extism_pdk::Error::msg("an entry needs an account"), 3));
+        return Err(WithReturnCode::new(
+            extism_pdk::Error::msg("an entry needs an account"),
+            3,
+        ));
     };
     let amount = entry["amount"].as_i64().unwrap_or(0);
     let before: i64 = match var::get::<String>(account)? {

@@ -14,7 +14,10 @@ pub fn count(text: String) -> FnResult<String> {
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|&(word, count)| (usize::MAX - count, word));
     println!("counted in {:?}", start.elapsed());
-    let lines: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {count}\n")).collect();
+    let lines: Vec<String> = counts
+        .iter()
+        .map(|(word, count)| format!("{word} {count}\n"))
+        .collect();
     Ok(lines.concat())
 }
 
@@ -23,7 +26,11 @@ pub fn count(text: String) -> FnResult<String> {
 pub fn grow(length: String) -> FnResult<Vec<u8>> {
     let length: usize = length.parse()?;
     let bytes: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
-    Ok([&bytes[..length.min(100_000)], &(bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>()).to_le_bytes()].concat())
+    Ok([
+        &bytes[..length.min(100_000)],
+        &(bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>()).to_le_bytes(),
+    ]
+    .concat())
 }
 
 #[plugin_fn]
