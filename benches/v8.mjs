@@ -10,8 +10,12 @@ function link(module) {
   return { kernel, plugin: new WebAssembly.Instance(plugin, { "extism:host/env": kernel }).exports };
 }
 
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
 /** Nanoseconds of CPU time; of the thread alone where Node.js tells it. */
 function cpu() {
+  // Linux brings this clock up to date when a thread stops running, otherwise every few ms only.
+  Atomics.wait(nobody, 0, 0, 0.1);
   const { user, system } = process.threadCpuUsage ? process.threadCpuUsage() : process.cpuUsage();
   return (user + system) * 1000;
 }
@@ -52,11 +56,13 @@ function turn(module, { before, run: [name, ...args], runs }) {
   }
   return () => {
     prepare();
-    const [start, cpuStart] = [process.hrtime.bigint(), cpu()];
+    const cpuStart = cpu();
+    const start = process.hrtime.bigint();
     for (let i = 0; i < runs; i++) run();
-    const [time, cpuTime] = [Number(process.hrtime.bigint() - start), cpu() - cpuStart];
-    // What counts microseconds tells nothing of a few.
-    return (cpuTime < 50_000 ? time : cpuTime) / runs;
+    const time = Number(process.hrtime.bigint() - start);
+    const cpuTime = cpu() - cpuStart;
+    // Waking up costs 10 µs of CPU time, which are too many in less than this.
+    return (time < 1_000_000 ? time : cpuTime) / runs;
   };
 }
 

@@ -1,13 +1,17 @@
-//! Wall-clock time on Wasmtime, this kernel and the peer by turns.
+//! Time on Wasmtime, this kernel and the peer by turns.
 
 use kernel_bench::{
     lab::Lab,
+    processes,
     rows::{Row, rows},
-    stats::{Comparison, interleave, time},
-    write_csv,
+    stats::{interleave, time},
 };
+use std::{env, process::Command};
 
-fn measure(lab: &Lab, row: &Row) -> Comparison {
+/// The argument of a process that measures.
+const MEASURE: &str = "measure";
+
+fn measure(lab: &Lab, row: &Row) -> Vec<Vec<f64>> {
     let kernels = [&lab.ours, &lab.peer];
     let times = match row.run.name.as_str() {
         "instantiate" => interleave(&mut kernels.clone(), row.repetitions, |kernel| {
@@ -42,28 +46,22 @@ fn measure(lab: &Lab, row: &Row) -> Comparison {
             })
         }
     };
-    let each =
-        |times: &[f64]| -> Vec<_> { times.iter().map(|t| t / f64::from(row.runs)).collect() };
-    Comparison::of(&each(&times[0]), &each(&times[1]))
+    let each = |time: &f64| time / f64::from(row.runs);
+    times
+        .iter()
+        .map(|times| times.iter().map(each).collect())
+        .collect()
 }
 
 fn main() {
-    let lab = Lab::new(false);
-    let line = |row: Row| {
-        let line = format!(
-            "\"{}\",{},{}",
-            row.name,
-            measure(&lab, &row).csv(),
-            row.goal
-        );
-        println!("{line}");
-        line
-    };
-    let lines: Vec<_> = rows().into_iter().map(line).collect();
-    write_csv(
-        "wasmtime",
-        "wasmtime",
-        "row,ours_ns,peer_ns,ratio,lower_quartile,upper_quartile,goal",
-        &lines,
-    );
+    if env::args().any(|argument| argument == MEASURE) {
+        let lab = Lab::new(false);
+        for row in rows() {
+            let times = measure(&lab, &row);
+            println!("{}", serde_json::to_string(&times).expect("numbers"));
+        }
+    } else {
+        let this = env::current_exe().expect("the path of this program");
+        processes::compare("wasmtime", Command::new(this).arg(MEASURE));
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod lab;
+pub mod processes;
 pub mod rows;
 pub mod stats;
 pub mod tables;
