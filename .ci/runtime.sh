@@ -29,6 +29,9 @@ if [ "${#packages[@]}" != 0 ]; then
 fi
 rustup target add wasm32-wasip1
 
+step "the tests with plugin and kernel as two instances"
+EXTISM_JOIN=0 cargo test --locked --test runtime --test c_api --test logging
+
 step "the library as it is shipped"
 cargo build --locked --profile shipped --package extism-kernel-runtime
 target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')

@@ -42,8 +42,8 @@ pub enum Error {
     Kernel(String),
 }
 
-impl From<wasmparser::Error> for Error {
-    fn from(error: wasmparser::Error) -> Self {
+impl From<wasmparser::BinaryReaderError> for Error {
+    fn from(error: wasmparser::BinaryReaderError) -> Self {
         Self::Invalid(error.to_string())
     }
 }

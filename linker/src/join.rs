@@ -24,6 +24,9 @@ use wasmparser::{
 
 /// The module name under which plugins import the kernel's functions, and those that every host has.
 const ENVIRONMENT: &str = "extism:host/env";
+/// The same before version 1.0, when each name had a prefix.
+const OLD_ENVIRONMENT: &str = "env";
+const OLD_PREFIX: &str = "extism_";
 /// The functions under that name that the host defines.
 const OF_THE_HOST: [&str; 12] = [
     "config_get",
@@ -240,11 +243,12 @@ impl<'a> Joined<'a> {
     /// Lets an import become a function of the kernel, or remain one.
     fn import(&mut self, import: Import<'a>) -> Result<(), Error> {
         let for_any_host = import.module == ENVIRONMENT;
-        let function = if for_any_host {
-            self.kernel.function(import.name)
-        } else {
-            None
+        let name = match import.module {
+            ENVIRONMENT => Some(import.name),
+            OLD_ENVIRONMENT => import.name.strip_prefix(OLD_PREFIX),
+            _ => None,
         };
+        let function = name.and_then(|name| self.kernel.function(name));
         match (import.ty, function) {
             (TypeRef::Func(ty) | TypeRef::FuncExact(ty), Some(function)) => {
                 let found = self.plain_types.get(&ty);
@@ -528,6 +532,7 @@ impl<'a> Joined<'a> {
             wasm: module.finish(),
             warnings: self.warnings,
             inlined,
+            starts: self.start.is_some(),
         }
     }
 

@@ -112,6 +112,9 @@ pub struct Linked {
     pub warnings: Vec<String>,
     /// How many calls of the kernel gave place to its code.
     pub inlined: usize,
+    /// Whether the plugin has a start function: that runs while the module is instantiated, when many an engine doesn't give its host
+    /// any of the exports yet, so functions of the host that it calls can't get at the kernel.
+    pub starts: bool,
 }
 
 /// Makes a plugin and the kernel one module. The plugin is validated as it is first, so nothing in it can refer to what is the kernel's.

@@ -384,6 +384,27 @@ fn kernels_that_are_none_are_refused() {
 }
 
 #[test]
+fn plugins_from_before_1_0_are_linked() {
+    let plugin = wat(
+        r#"(module (import "env" "extism_alloc" (func (param i64) (result i64)))
+        (import "env" "alloc" (func (param i64) (result i64))) (import "env" "extism_config_get" (func (param i64) (result i64))))"#,
+    );
+    let result = link(&plugin, &Options::new(Form::TwoMemories)).unwrap();
+    assert_eq!(
+        imports(&result.wasm),
+        [("env", "alloc"), ("env", "extism_config_get")]
+    );
+}
+
+#[test]
+fn a_start_function_is_told_of() {
+    for (plugin, starts) in [(everything(), true), (wat("(module)"), false)] {
+        let result = link(&plugin, &Options::new(Form::TwoMemories)).unwrap();
+        assert_eq!(result.starts, starts);
+    }
+}
+
+#[test]
 fn imports_that_no_host_provides_are_warned_of() {
     let plugin = wat(
         r#"(module (import "extism:host/env" "config_get" (func (param i64) (result i64)))

@@ -34,6 +34,7 @@ pub struct PluginBuilder<'a> {
     pub(crate) http_response_headers: bool,
     pub(crate) debug: DebugOptions,
     pub(crate) cache: CacheChoice,
+    pub(crate) joined_kernel: bool,
 }
 
 impl<'a> PluginBuilder<'a> {
@@ -50,6 +51,7 @@ impl<'a> PluginBuilder<'a> {
             http_response_headers: false,
             debug: DebugOptions::default(),
             cache: CacheChoice::from_environment(),
+            joined_kernel: std::env::var_os("EXTISM_JOIN").is_none_or(|value| value != "0"),
         }
     }
 
@@ -164,6 +166,14 @@ impl<'a> PluginBuilder<'a> {
     /// All of the last four at once.
     pub fn with_debug_options(mut self, options: DebugOptions) -> Self {
         self.debug = options;
+        self
+    }
+
+    /// Whether plugin and kernel become one module where that can be, which makes calls faster. Otherwise, and where it can't
+    /// ([`CompiledPlugin::is_joined`] says when), they are two instances. The answers are the same. On, unless the
+    /// environment's variable `EXTISM_JOIN` is `0`.
+    pub fn with_joined_kernel(mut self, joined: bool) -> Self {
+        self.joined_kernel = joined;
         self
     }
 

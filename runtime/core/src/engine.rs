@@ -4,13 +4,17 @@ use std::{
     env,
     ffi::OsString,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Cache, Config, Engine, Linker, Module, ProfilingStrategy, WasmBacktraceDetails};
 
-use crate::{Error, kernel::KernelModule, state::State};
+use crate::{
+    Error,
+    linking::{LoneKernel, join},
+    state::State,
+};
 
 /// What helps to find out what a plugin does. The environment's variables decide where a program doesn't: `EXTISM_DEBUG`,
 /// `EXTISM_COREDUMP`, `EXTISM_MEMDUMP` and `EXTISM_PROFILE`.
@@ -92,15 +96,19 @@ pub(crate) struct SharedEngine {
     /// Where the default cache is depends on these.
     home: [Option<OsString>; 2],
     process: u32,
-    /// The most recently used one last.
-    modules: Mutex<Vec<([u8; 32], Module)>>,
-    pub(crate) kernel: OnceLock<Arc<KernelModule>>,
+    modules: Recent<Module>,
+    /// The same bytes as one module with the kernel, if that can be.
+    joined: Recent<Option<Module>>,
+    pub(crate) kernel: OnceLock<Arc<LoneKernel>>,
     /// What every host offers, without and with WASI.
     pub(crate) hosts: [OnceLock<Linker<State>>; 2],
 }
 
-/// How many modules an engine keeps after their last plugin is gone.
+/// How many modules of either kind an engine keeps after their last plugin is gone.
 const KEPT_MODULES: usize = 32;
+
+/// What was made of bytes lately, by their SHA-256; the most recently used one last.
+struct Recent<T>(Mutex<Vec<([u8; 32], T)>>);
 
 impl SharedEngine {
     pub(crate) fn get(settings: Settings) -> Result<Arc<Self>, Error> {
@@ -120,7 +128,8 @@ impl SharedEngine {
             settings,
             home,
             process,
-            modules: Mutex::default(),
+            modules: Recent::default(),
+            joined: Recent::default(),
             kernel: OnceLock::new(),
             hosts: Default::default(),
         });
@@ -130,31 +139,54 @@ impl SharedEngine {
 
     /// Compiles WebAssembly, binary or text, unless that was done lately.
     pub(crate) fn compile(&self, bytes: &[u8]) -> Result<Module, Error> {
-        let hash = Sha256::digest(bytes).into();
-        let modules = || self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = used(&mut modules(), &hash) {
-            return Ok(module);
-        }
-        // Meanwhile others may compile, too.
-        let module = Module::new(&self.engine, bytes)?;
-        let mut modules = modules();
-        if used(&mut modules, &hash).is_none() {
-            if modules.len() == KEPT_MODULES {
-                modules.remove(0);
-            }
-            modules.push((hash, module.clone()));
-        }
-        Ok(module)
+        self.modules
+            .get(bytes, || Ok(Module::new(&self.engine, bytes)?))
+    }
+
+    /// The same as one module with the kernel; `None` if that can't be.
+    pub(crate) fn join(&self, bytes: &[u8]) -> Option<Module> {
+        let join = || Ok(join(bytes).and_then(|wasm| Module::new(&self.engine, wasm).ok()));
+        self.joined.get(bytes, join).ok().flatten()
     }
 }
 
-/// Finds a module, and makes it the most recently used one.
-fn used(modules: &mut Vec<([u8; 32], Module)>, hash: &[u8; 32]) -> Option<Module> {
-    let index = modules.iter().rposition(|(known, _)| known == hash)?;
-    let entry = modules.remove(index);
-    let module = entry.1.clone();
-    modules.push(entry);
-    Some(module)
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Recent<T> {
+    fn get(&self, bytes: &[u8], make: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let hash = Sha256::digest(bytes).into();
+        if let Some(made) = self.find(&hash) {
+            return Ok(made);
+        }
+        // Meanwhile others may make some, too.
+        let made = make()?;
+        if self.find(&hash).is_none() {
+            let mut all = self.lock();
+            if all.len() == KEPT_MODULES {
+                all.remove(0);
+            }
+            all.push((hash, made.clone()));
+        }
+        Ok(made)
+    }
+
+    /// Finds what was made, and makes it the most recently used one.
+    fn find(&self, hash: &[u8; 32]) -> Option<T> {
+        let mut all = self.lock();
+        let index = all.iter().rposition(|(known, _)| known == hash)?;
+        let entry = all.remove(index);
+        let made = entry.1.clone();
+        all.push(entry);
+        Some(made)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<([u8; 32], T)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Settings {

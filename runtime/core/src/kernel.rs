@@ -4,16 +4,13 @@
 //! plugin without a check.
 
 use anyhow::{Context, anyhow};
+use extism_kernel_linker::{BEGIN, END};
 use wasmtime::{
-    AsContextMut, Func, Instance, InstancePre, Linker, Memory, Module, ModuleExport, TypedFunc,
+    AsContextMut, Func, Instance, InstancePre, Memory, Module, ModuleExport, Store, TypedFunc,
     WasmParams, WasmResults,
 };
 
-use crate::{
-    CallError, Error,
-    compiled::{KernelImport, kernel_imports},
-    state::State,
-};
+use crate::{CallError, Error, limits::PAGE, state::State};
 
 /// Where something lies in the kernel's memory: the offset of its first byte, and how many there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +23,9 @@ pub(crate) struct Span {
 macro_rules! exports {
     ($($name:ident: $params:ty => $results:ty;)*) => {
         struct Found {
+            initial_pages: u64,
             memory: ModuleExport,
+            around: Option<[ModuleExport; 2]>,
             $($name: ModuleExport,)*
         }
 
@@ -35,14 +34,24 @@ macro_rules! exports {
         #[derive(Clone)]
         pub(crate) struct Kernel {
             pub(crate) memory: Memory,
+            around: Option<Around>,
             $($name: TypedFunc<$params, $results>,)*
         }
 
         impl Found {
-            fn new(module: &Module) -> Result<Self, Error> {
+            fn new(module: &Module, prefix: &str) -> Result<Self, Error> {
+                let find = |name| {
+                    let export = module.get_export_index(&format!("{prefix}{name}"));
+                    export.with_context(|| format!("the kernel exports no {name}"))
+                };
+                let around = [BEGIN, END].map(|name| module.get_export_index(name));
+                let memory = module.get_export(&format!("{prefix}memory"));
+                let memory = memory.and_then(|memory| memory.memory().cloned());
                 Ok(Self {
-                    memory: find(module, "memory")?,
-                    $($name: find(module, stringify!($name))?,)*
+                    initial_pages: memory.context("the kernel exports no memory")?.minimum(),
+                    memory: find("memory")?,
+                    around: if let [Some(begin), Some(end)] = around { Some([begin, end]) } else { None },
+                    $($name: find(stringify!($name))?,)*
                 })
             }
         }
@@ -52,6 +61,13 @@ macro_rules! exports {
                 let memory = instance.get_module_export(&mut store, &found.memory);
                 Ok(Self {
                     memory: memory.and_then(|memory| memory.into_memory()).context("it exports no memory")?,
+                    around: match &found.around {
+                        Some([begin, end]) => Some(Around {
+                            begin: typed(&mut store, instance, begin)?,
+                            end: typed(&mut store, instance, end)?,
+                        }),
+                        None => None,
+                    },
                     $($name: typed(&mut store, instance, &found.$name)?,)*
                 })
             }
@@ -71,9 +87,11 @@ exports! {
     error_get: () => u64;
 }
 
-fn find(module: &Module, name: &str) -> Result<ModuleExport, Error> {
-    let export = module.get_export_index(name);
-    export.with_context(|| format!("the kernel exports no {name}"))
+/// What a linked module has for what its host does before and after a call.
+#[derive(Clone)]
+struct Around {
+    begin: TypedFunc<u64, u64>,
+    end: TypedFunc<(), (u64, u64, u64, u64)>,
 }
 
 fn function(
@@ -93,34 +111,34 @@ fn typed<P: WasmParams, R: WasmResults>(
     Ok(function.typed(&store)?)
 }
 
-/// The kernel before it is instantiated: every plugin gets an instance of its own.
+/// A module that has the kernel's exports, before it is instantiated: every plugin gets an instance of its own.
 pub(crate) struct KernelModule {
     pre: InstancePre<State>,
     found: Found,
-    /// What plugins can import of it.
-    pub(crate) imports: Vec<KernelImport>,
 }
 
 impl KernelModule {
-    pub(crate) fn new(module: &Module) -> Result<Self, Error> {
-        Ok(Self {
-            pre: Linker::new(module.engine()).instantiate_pre(module)?,
-            found: Found::new(module)?,
-            imports: kernel_imports(module),
-        })
+    /// The names of the kernel's exports begin with `prefix`.
+    pub(crate) fn new(pre: InstancePre<State>, prefix: &str) -> Result<Self, Error> {
+        let found = Found::new(pre.module(), prefix)?;
+        Ok(Self { pre, found })
     }
 
     pub(crate) fn module(&self) -> &Module {
         self.pre.module()
     }
 
-    pub(crate) fn instantiate(
-        &self,
-        mut store: impl AsContextMut<Data = State>,
-    ) -> Result<(Kernel, Instance), Error> {
-        let instance = self.pre.instantiate(&mut store)?;
-        let kernel = Kernel::new(&mut store, &instance, &self.found)?;
-        Ok((kernel, instance))
+    /// What the kernel's memory starts with.
+    pub(crate) fn initial_bytes(&self) -> usize {
+        self.found.initial_pages as usize * PAGE
+    }
+
+    /// An instance, whose kernel becomes the store's.
+    pub(crate) fn instantiate(&self, store: &mut Store<State>) -> Result<Instance, Error> {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let kernel = Kernel::new(&mut *store, &instance, &self.found)?;
+        store.data_mut().kernel = Some(kernel);
+        Ok(instance)
     }
 }
 
@@ -132,37 +150,46 @@ impl Kernel {
         Ok(self.reset.call(&mut store, ())?)
     }
 
-    /// Hands the input to a kernel that is as new.
-    pub(crate) fn set_input(
-        &self,
-        mut store: impl AsContextMut,
-        input: &[u8],
-    ) -> Result<(), Error> {
-        let handle = self.alloc_bytes(&mut store, input)?;
+    /// Makes the kernel as new, and hands it the input.
+    pub(crate) fn begin(&self, mut store: impl AsContextMut, input: &[u8]) -> Result<(), Error> {
         let length = input.len() as u64;
-        Ok(self.input_set.call(&mut store, (handle, length))?)
-    }
-
-    /// What the plugin made its output, if that lies in the memory. Empty if it set none.
-    pub(crate) fn output(&self, mut store: impl AsContextMut) -> Result<Span, Error> {
-        let span = Span {
-            offset: self.output_offset.call(&mut store, ())?,
-            length: self.output_length.call(&mut store, ())?,
+        let Some(around) = &self.around else {
+            self.reset(&mut store)?;
+            let handle = self.alloc_bytes(&mut store, input)?;
+            return Ok(self.input_set.call(&mut store, (handle, length))?);
         };
-        self.bytes(&store, span).map(|_| span)
+        let handle = around.begin.call(&mut store, length)?;
+        self.fill(store, handle, input)
     }
 
-    /// The error that the plugin set, if any. Bytes that are no UTF-8 are replaced.
-    pub(crate) fn error(&self, mut store: impl AsContextMut) -> Result<Option<String>, Error> {
-        let offset = self.error_get.call(&mut store, ())?;
-        if offset == 0 {
+    /// What a call has left: the range of its output, and that of its error. Both are empty if there is none, and neither has been checked.
+    pub(crate) fn end(&self, mut store: impl AsContextMut) -> Result<(Span, Span), Error> {
+        let (output, error) = match &self.around {
+            Some(around) => {
+                let (output, length, error, error_length) = around.end.call(&mut store, ())?;
+                ((output, length), (error, error_length))
+            }
+            None => {
+                let output = self.output_offset.call(&mut store, ())?;
+                let length = self.output_length.call(&mut store, ())?;
+                let error = self.error_get.call(&mut store, ())?;
+                ((output, length), (error, self.length(&mut store, error)?))
+            }
+        };
+        let span = |(offset, length)| Span { offset, length };
+        Ok((span(output), span(error)))
+    }
+
+    /// The text in a range. `None` if that is empty. Bytes that are no UTF-8 are replaced.
+    pub(crate) fn text<'a, T: 'static>(
+        &self,
+        store: impl Into<wasmtime::StoreContext<'a, T>>,
+        span: Span,
+    ) -> Result<Option<String>, Error> {
+        if span.length == 0 {
             return Ok(None);
         }
-        let length = self.length.call(&mut store, offset)?;
-        if length == 0 {
-            return Ok(None);
-        }
-        let text = self.bytes(&store, Span { offset, length })?;
+        let text = self.bytes(store, span)?;
         Ok(Some(String::from_utf8_lossy(text).into_owned()))
     }
 
@@ -194,16 +221,25 @@ impl Kernel {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let handle = match self.alloc.call(&mut store, bytes.len() as u64)? {
-            0 => return Err(CallError::NoRoomForInput.into()),
-            handle => handle,
-        };
+        let handle = self.alloc(&mut store, bytes.len() as u64)?;
+        self.fill(store, handle, bytes)?;
+        Ok(handle)
+    }
+
+    /// Writes into a new block; handle 0 says that there was no room for it.
+    fn fill(&self, mut store: impl AsContextMut, handle: u64, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if handle == 0 {
+            return Err(CallError::NoRoomForInput.into());
+        }
         let span = Span {
             offset: handle,
             length: bytes.len() as u64,
         };
         self.bytes_mut(&mut store, span)?.copy_from_slice(bytes);
-        Ok(handle)
+        Ok(())
     }
 
     /// Gives a block back. Does nothing for a number that isn't a live block's handle.

@@ -21,6 +21,7 @@ mod error;
 mod host;
 mod kernel;
 mod limits;
+mod linking;
 mod logging;
 mod manifest;
 mod plugin;

@@ -15,11 +15,12 @@ use wasmtime_wasi::I32Exit;
 use crate::{
     CallError, CancelHandle, CompiledPlugin, Error, Failure, Function, PluginBuilder, PluginConfig,
     WasmInput,
-    compiled::{Compiled, Imports, Kind},
+    compiled::{Compiled, Kind},
     deadline::{self, Running, Watch},
     host::wasi,
     kernel::{Kernel, Span},
     limits::Limits,
+    linking::Imports,
     state::{LastResponse, Lasting, State, Vars},
 };
 
@@ -277,14 +278,13 @@ impl Plugin {
         let kernel = self.kernel()?;
         // What the call before has left behind isn't this one's to pay.
         self.refuel()?;
-        kernel.reset(&mut self.store)?;
-        self.set_fuel(self.compiled.fuel)?;
-        let begun = kernel.set_input(&mut self.store, input);
+        let begun = kernel.begin(&mut self.store, input);
         begun.map_err(|error| match known(error).downcast_ref() {
             Some(CallError::OutOfMemory) => CallError::NoRoomForInput.into(),
             Some(error) => error.clone().into(),
             None => anyhow!("unable to set extism input"),
         })?;
+        self.set_fuel(self.compiled.fuel)?;
         self.store.data_mut().host_context = context;
         Ok(match self.function(name)? {
             Callable::Unit(function) => function.call(&mut self.store, ()).map(|()| 0),
@@ -297,7 +297,7 @@ impl Plugin {
         if self.imports.is_none() {
             let linking = self.compiled.linking()?;
             // What these start with is the embedder's choice. What their start functions take isn't.
-            self.store.data_mut().limits.start(linking.initial_bytes);
+            self.store.data_mut().limits.start(linking.bytes_before);
             let imports = linking.open(&mut self.store)?;
             self.imports = Some(imports);
         }
@@ -310,12 +310,10 @@ impl Plugin {
             return Ok(());
         }
         let imports = self.imports.as_ref().context("the plugin isn't linked")?;
+        let linking = self.compiled.linking()?;
         // What it starts with has to fit; what it takes later counts from there.
-        self.store.data_mut().limits.start(0);
-        let instance = self
-            .compiled
-            .linking()?
-            .instantiate(&mut self.store, imports)?;
+        self.store.data_mut().limits.start(linking.bytes_beside);
+        let instance = linking.instantiate(&mut self.store, imports)?;
         self.store.data_mut().limits.start(0);
         let count = self.compiled.exports.functions.len();
         self.main = Some(Main {
@@ -393,8 +391,11 @@ impl Plugin {
             }
         };
         let kernel = self.kernel().map_err(|error| Failure::new(error, -1))?;
-        let output = kernel.output(&mut self.store);
-        let text = kernel.error(&mut self.store);
+        let (output, error) = kernel
+            .end(&mut self.store)
+            .map_err(|error| Failure::new(error, -1))?;
+        let output = kernel.bytes(&self.store, output).map(|_| output);
+        let text = kernel.text(&self.store, error);
         self.output = *output.as_ref().unwrap_or(&Span::default());
         match (ended, text) {
             // What the plugin says about its failure is worth more than what the host saw of it.
