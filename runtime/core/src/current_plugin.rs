@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -43,7 +44,7 @@ impl<'p> CurrentPlugin<'p> {
     }
 
     /// Nothing of a plugin runs before its kernel is there, so the error is one of this crate.
-    pub(crate) fn kernel(&self) -> Result<Kernel, Error> {
+    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>, Error> {
         let kernel = self.caller.data().kernel.clone();
         kernel.context("the plugin has no kernel yet")
     }

@@ -3,6 +3,8 @@
 //! A plugin can pass any number as a handle and any range as its output, so nothing here reads memory by a number from a
 //! plugin without a check.
 
+use std::sync::Arc;
+
 use anyhow::{Context, anyhow};
 use extism_kernel_linker::{BEGIN, END};
 use wasmtime::{
@@ -31,7 +33,6 @@ macro_rules! exports {
 
         /// An instance of the kernel: its memory, and its exports that the host calls. Handles, offsets and lengths are
         /// `u64`; 0 stands for "none".
-        #[derive(Clone)]
         pub(crate) struct Kernel {
             pub(crate) memory: Memory,
             around: Option<Around>,
@@ -88,7 +89,6 @@ exports! {
 }
 
 /// What a linked module has for what its host does before and after a call.
-#[derive(Clone)]
 struct Around {
     begin: TypedFunc<u64, u64>,
     end: TypedFunc<(), (u64, u64, u64, u64)>,
@@ -137,7 +137,7 @@ impl KernelModule {
     pub(crate) fn instantiate(&self, store: &mut Store<State>) -> Result<Instance, Error> {
         let instance = self.pre.instantiate(&mut *store)?;
         let kernel = Kernel::new(&mut *store, &instance, &self.found)?;
-        store.data_mut().kernel = Some(kernel);
+        store.data_mut().kernel = Some(Arc::new(kernel));
         Ok(instance)
     }
 }

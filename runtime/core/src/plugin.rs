@@ -59,10 +59,9 @@ pub struct Plugin {
 /// The instance of the main module, with those of its functions that were called already.
 struct Main {
     instance: Instance,
-    functions: Vec<Option<Callable>>,
+    functions: Vec<Option<Arc<Callable>>>,
 }
 
-#[derive(Clone)]
 enum Callable {
     Unit(TypedFunc<(), ()>),
     Code(TypedFunc<(), i32>),
@@ -286,7 +285,7 @@ impl Plugin {
         })?;
         self.set_fuel(self.compiled.fuel)?;
         self.store.data_mut().host_context = context;
-        Ok(match self.function(name)? {
+        Ok(match &*self.function(name)? {
             Callable::Unit(function) => function.call(&mut self.store, ()).map(|()| 0),
             Callable::Code(function) => function.call(&mut self.store, ()),
         })
@@ -349,7 +348,7 @@ impl Plugin {
         Ok(function.call(&mut self.store, &params, &mut results)?)
     }
 
-    fn function(&mut self, name: &str) -> Result<Callable, Error> {
+    fn function(&mut self, name: &str) -> Result<Arc<Callable>, Error> {
         let compiled = &self.compiled;
         let Some(export) = compiled.exports.functions.get(name) else {
             return Err(CallError::NoFunction(name.to_owned()).into());
@@ -363,11 +362,11 @@ impl Plugin {
             .get_module_export(&mut self.store, &export.export);
         let function = function.and_then(|function| function.into_func());
         let function = function.context("an export is missing")?;
-        let callable = match export.kind {
+        let callable = Arc::new(match export.kind {
             Kind::Unit => Callable::Unit(function.typed(&self.store)?),
             Kind::Code => Callable::Code(function.typed(&self.store)?),
             _ => return Err(CallError::NotCallable(compiled.exports.why_not(name)).into()),
-        };
+        });
         main.functions[export.index] = Some(callable.clone());
         Ok(callable)
     }
@@ -423,7 +422,7 @@ impl Plugin {
         Ok(())
     }
 
-    fn kernel(&self) -> Result<Kernel, Error> {
+    fn kernel(&self) -> Result<Arc<Kernel>, Error> {
         let kernel = self.store.data().kernel.clone();
         kernel.context("the plugin has no kernel yet")
     }

@@ -19,8 +19,9 @@ use crate::{Error, compiled::Compiled, deadline::Watch, kernel::Kernel, limits::
 pub(crate) struct State {
     pub(crate) compiled: Arc<Compiled>,
     pub(crate) limits: Limits,
-    /// There as soon as anything of the plugin can run.
-    pub(crate) kernel: Option<Kernel>,
+    /// There as soon as anything of the plugin can run. Shared by whoever uses it for a while, since a function's type is counted by each
+    /// copy of it: that took four fifths of a call of `config_get`.
+    pub(crate) kernel: Option<Arc<Kernel>>,
     /// `None` if WASI is off: then nothing is linked that would use it. Wasmtime's isn't `Sync`, and needn't be where only the
     /// store's owner gets at it.
     pub(crate) wasi: Option<SyncWrapper<WasiP1Ctx>>,
