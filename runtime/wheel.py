@@ -93,7 +93,10 @@ def main() -> None:
     if not 2 <= len(sys.argv) <= 3 or sys.argv[1].startswith("-"):
         print("usage: python3 runtime/wheel.py LIBEXTISM.SO [FOLDER]", file=sys.stderr)
         sys.exit(2)
-    library = Path(sys.argv[1]).read_bytes()
+    try:
+        library = Path(sys.argv[1]).read_bytes()
+    except OSError as error:
+        sys.exit(f"wheel.py: {error}")
     folder = Path(sys.argv[2] if len(sys.argv) == 3 else ".")
     version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
     name = f"extism_sys-{version}"
