@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the runtime's checks need beyond Rust: C and C++ programs, valgrind, the Python SDK, plugins in C. Installs what is missing.
+# What the runtime's checks need beyond Rust: C and C++ programs, packages, valgrind, the Python SDK, plugins in C. Installs what is
+# missing.
 # `cargo test` has run before; this tests the library as it is shipped.
 [ -n "${BASH_VERSION-}" ] || { echo ".ci/runtime.sh: this needs bash: run 'bash .ci/runtime.sh'" >&2; exit 1; }
 set -euo pipefail
@@ -15,6 +16,8 @@ packages=()
 has() { command -v "$1" >/dev/null; }
 has gcc || packages+=(gcc libc6-dev)
 has g++ || packages+=(g++)
+has pkg-config || packages+=(pkg-config)
+has cmake || packages+=(cmake make)
 has valgrind || packages+=(valgrind)
 has clang || packages+=(clang)
 has wasm-ld || packages+=(lld)
@@ -41,10 +44,13 @@ ls -l "$libraries"/libextism.*
 step "C, C++ and valgrind"
 runtime/tests/c/run "$libraries"
 
+step "what is installed, with pkg-config and CMake"
+runtime/tests/packages/run "$libraries"
+
 step "plugins in Rust and C"
 runtime/tests/plugins/build "$target/runtime-plugins"
 
-step "the Python SDK, on this library and the released one"
+step "the Python SDK, on the wheel of this library and the released one"
 PLUGINS=$target/runtime-plugins runtime/tests/python/run "$libraries/libextism.so"
 
 step "what things cost, on this library and the released one"
