@@ -54,5 +54,5 @@ step "the Python SDK, on the wheel of this library and the released one"
 PLUGINS=$target/runtime-plugins runtime/tests/python/run "$libraries/libextism.so"
 
 step "what things cost, on this library and the released one"
-runtime/tests/c/measure "$libraries/libextism.so" "$libraries/python-tests/released/extism_sys/libextism_sys.so"
+runtime/benches/run "$libraries/libextism.so" "$libraries/python-tests/released/extism_sys/libextism_sys.so"
 echo "the runtime's checks passed in $((SECONDS / 60)) min"

@@ -126,7 +126,7 @@ static uint8_t *sized(uint8_t *start, uint8_t *end) {
   return end + bytes;
 }
 static size_t large_module(uint32_t number) {
-  static const uint8_t HEAD[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 10, 2, 0x60, 0, 0, 0x60, 1, 0x7f, 1, 0x7f, 3};
+  static const uint8_t HEAD[] = {0, 'a', 's', 'm', 1, 0, 0, 0, 1, 9, 2, 0x60, 0, 0, 0x60, 1, 0x7f, 1, 0x7f, 3};
   uint8_t *at = large + sizeof HEAD, *start = at, *body;
   int i, step;
   memcpy(large, HEAD, sizeof HEAD);
@@ -135,7 +135,6 @@ static size_t large_module(uint32_t number) {
   for (i = 0; i < LARGE_FUNCTIONS; i++) *at++ = 1;
   at = sized(start, at);
   memcpy(at, "\7\7\1\3run\0\0", 9);
-  at[1] = 7;
   at += 9;
   *at++ = 10;
   start = at;

@@ -3,7 +3,7 @@
 import csv
 import sys
 
-UNITS = [(1e6, "ms"), (1e3, "µs"), (1, "ns")]
+UNITS = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns")]
 BYTES = [(1e6, "MB"), (1e3, "KB"), (1, "B")]
 
 
@@ -11,9 +11,10 @@ def amount(row, value):
     value = float(value)
     if row.startswith("live"):
         return f"{value:,.0f}"
-    units = BYTES if "bytes" in row.split(",")[-1] or row.startswith("resident") else UNITS
+    units = BYTES if row.endswith(", bytes") or row.startswith("resident") else UNITS
     size, unit = next((size, unit) for size, unit in units if value >= size or size == 1)
-    return f"{value / size:.3g} {unit}"
+    value /= size
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def missed(ratio, goal):

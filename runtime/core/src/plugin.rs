@@ -256,7 +256,11 @@ impl Plugin {
         self.store.set_epoch_deadline(ticks);
         let running = Running::start(&self.watch, deadline)?;
         self.store.data_mut().deadline = deadline;
-        let result = stacker::maybe_grow(STACK_NEEDED, STACK_LENT, || run(self));
+        let result = match stacker::remaining_stack() {
+            Some(1..STACK_NEEDED) => stacker::grow(STACK_LENT, || run(self)),
+            // With nothing left this isn't the thread's stack but one that the caller has made, and calls its callbacks on.
+            _ => run(self),
+        };
         self.store.data_mut().deadline = None;
         Ok((result, running.end()))
     }
