@@ -1,0 +1,3 @@
+module extism.org/kernel/runtime/tests/go
+
+go 1.19
