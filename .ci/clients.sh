@@ -19,6 +19,8 @@ has javac || packages+=(default-jdk-headless)
 has mvn || packages+=(maven)
 has gcc || packages+=(gcc libc6-dev)
 has go || packages+=(golang-go)
+has node || packages+=(nodejs)
+has npm || packages+=(npm)
 if [ "${#packages[@]}" != 0 ]; then
   step "installing ${packages[*]}"
   apt-get update -qq
@@ -38,4 +40,7 @@ runtime/tests/java/run "$libraries"
 
 step "Go, by cgo"
 runtime/tests/go/run "$libraries"
+
+step "Node.js, by koffi from npm"
+runtime/tests/node/run "$libraries"
 echo "the clients' checks passed in $((SECONDS / 60)) min"

@@ -1,4 +1,4 @@
-;; The plugin of all clients (`cpp`, `java`, `go`): what they need of a host, and each way to fail.
+;; The plugin of all clients (`cpp`, `java`, `go`, `node`): what they need of a host, and each way to fail.
 (module
   (import "extism:host/env" "input_offset" (func $input_offset (result i64)))
   (import "extism:host/env" "length" (func $length (param i64) (result i64)))
