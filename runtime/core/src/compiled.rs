@@ -74,16 +74,19 @@ impl Compiled {
         let (functions, wasi) = (&builder.functions, builder.wasi);
         // What a native debugger knows of the plugin's code doesn't survive joining.
         let may_join = builder.joined_kernel && !debug.debug_info;
-        let mut joined = None;
-        if let ([source], true) = (&sources[..], may_join)
-            && let Some(module) = engine.join(&source.bytes)
-            && let Some(linking) = Linking::joined(&engine, &module, functions, wasi)?
-        {
-            let is_kernels = |name: &str| name.starts_with(PREFIX);
-            joined = Some((Exports::new(&module, is_kernels)?, Ok(linking)));
-        }
+        let joined = match &sources[..] {
+            [source] if may_join => engine.join(&source.bytes),
+            _ => None,
+        };
+        let joined = joined.and_then(|module| {
+            let linking = Linking::joined(&engine, &module, functions, wasi)?;
+            Some((module, linking))
+        });
         let (exports, linking) = match joined {
-            Some(joined) => joined,
+            Some((module, linking)) => {
+                let exports = Exports::new(&module, |name| name.starts_with(PREFIX))?;
+                (exports, Ok(linking))
+            }
             None => {
                 let mut modules = Vec::new();
                 for source in sources {

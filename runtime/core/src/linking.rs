@@ -51,21 +51,24 @@ fn initial_bytes(module: &Module) -> usize {
 enum Plan {
     /// Plugin and kernel are one module.
     Joined(KernelModule),
-    /// One module beside the kernel: where each of its imports comes from, in their order.
-    Single {
+    /// The kernel is an instance of its own.
+    Apart {
         kernel: Arc<LoneKernel>,
         /// Built-ins, WASI and the embedder's functions.
         host: Linker<State>,
         main: Module,
-        sources: Vec<Source>,
+        modules: Modules,
     },
+}
+
+/// The modules of a plugin.
+enum Modules {
+    /// One: where each of its imports comes from, in their order.
+    Single(Vec<Source>),
     /// Several: those beside the main one, each behind those that it imports from; and the kernel's functions, under the
     /// names that nothing else has.
     Several {
-        kernel: Arc<LoneKernel>,
-        host: Linker<State>,
-        main: Module,
-        modules: Vec<(String, Module)>,
+        others: Vec<(String, Module)>,
         offered: Vec<KernelImport>,
     },
 }
@@ -88,14 +91,14 @@ pub(crate) fn join(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Linking {
-    /// Links a module that [`join`] has made. `None` if something that it imports isn't there, or the embedder's functions take the
-    /// place of the kernel's.
+    /// Links a module that [`join`] has made. `None` if the embedder's functions take the place of the kernel's, or it can't be linked: then
+    /// [`new`](Self::new) says why.
     pub(crate) fn joined(
         engine: &SharedEngine,
         module: &Module,
         functions: &[Function],
         wasi: bool,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Option<Self> {
         let is_replaced = |f: &Function| {
             let name = match f.module() {
                 EXTISM_ENV_MODULE => Some(f.name()),
@@ -106,21 +109,19 @@ impl Linking {
             name.is_some_and(|name| module.get_export(&name).is_some())
         };
         if functions.iter().any(is_replaced) {
-            return Ok(None);
+            return None;
         }
-        let mut host = engine.host(wasi)?;
+        let mut host = engine.host(wasi).ok()?;
         for function in functions {
-            function.link(&mut host)?;
+            function.link(&mut host).ok()?;
         }
-        let Ok(pre) = host.instantiate_pre(module) else {
-            return Ok(None);
-        };
-        let module = KernelModule::new(pre, PREFIX)?;
-        Ok(Some(Self {
+        let pre = host.instantiate_pre(module).ok()?;
+        let module = KernelModule::new(pre, PREFIX).ok()?;
+        Some(Self {
             bytes_before: 0,
             bytes_beside: module.initial_bytes(),
             plan: Plan::Joined(module),
-        }))
+        })
     }
 
     /// Links modules beside the kernel.
@@ -146,7 +147,7 @@ impl Linking {
         let others = modules.iter().filter(|(name, _)| name != MAIN);
         let others = others.map(|(_, module)| initial_bytes(module));
         let bytes_before = others.fold(kernel.module.initial_bytes(), usize::saturating_add);
-        let plan = if let [(_, main)] = &modules[..] {
+        let (main, modules) = if let [(_, main)] = &modules[..] {
             // All names and types are known here, so this finds whatever can't be linked.
             host.instantiate_pre(main)?;
             let sources = main.imports().map(|import| {
@@ -157,12 +158,7 @@ impl Linking {
                     None => Source::Host(module.to_owned(), name.to_owned()),
                 }
             });
-            Plan::Single {
-                sources: sources.collect(),
-                main: main.clone(),
-                host,
-                kernel,
-            }
+            (main.clone(), Modules::Single(sources.collect()))
         } else {
             let order = in_order(&modules)?
                 .into_iter()
@@ -171,16 +167,16 @@ impl Linking {
             let (_, main) = main.into_iter().next().context("no main module")?;
             let offered = kernel.imports.iter();
             let offered = offered.filter(|import| !is_taken(import.module, &import.name));
-            Plan::Several {
-                offered: offered.cloned().collect(),
-                modules: others,
-                main,
-                host,
-                kernel,
-            }
+            let offered = offered.cloned().collect();
+            (main, Modules::Several { others, offered })
         };
         Ok(Self {
-            plan,
+            plan: Plan::Apart {
+                kernel,
+                host,
+                main,
+                modules,
+            },
             bytes_before,
             bytes_beside: 0,
         })
@@ -192,14 +188,18 @@ impl Linking {
 
     /// Gives the store all that is there before the main module's instance: instances of kernel and other modules.
     pub(crate) fn open(&self, store: &mut Store<State>) -> Result<Imports, Error> {
-        let kernel = match &self.plan {
-            Plan::Joined(_) => return Ok(Imports::Known),
-            Plan::Single { kernel, .. } | Plan::Several { kernel, .. } => kernel,
+        let Plan::Apart {
+            kernel,
+            host,
+            modules,
+            ..
+        } = &self.plan
+        else {
+            return Ok(Imports::Known);
         };
         let kernel = kernel.module.instantiate(&mut *store)?;
-        match &self.plan {
-            Plan::Joined(_) => Ok(Imports::Known),
-            Plan::Single { host, sources, .. } => {
+        match modules {
+            Modules::Single(sources) => {
                 let mut imports = Vec::with_capacity(sources.len());
                 for source in sources {
                     let import = match source {
@@ -210,19 +210,14 @@ impl Linking {
                 }
                 Ok(Imports::List(imports))
             }
-            Plan::Several {
-                host,
-                modules,
-                offered,
-                ..
-            } => {
+            Modules::Several { others, offered } => {
                 let mut linker = host.clone();
                 for import in offered {
                     let function = kernel.get_module_export(&mut *store, &import.export);
                     let function = function.context("the kernel lacks an export")?;
                     linker.define(&mut *store, import.module, &import.name, function)?;
                 }
-                for (name, module) in modules {
+                for (name, module) in others {
                     linker.module(&mut *store, name, module)?;
                 }
                 Ok(Imports::Linker(Box::new(linker)))
@@ -238,13 +233,13 @@ impl Linking {
     ) -> Result<Instance, Error> {
         Ok(match (&self.plan, imports) {
             (Plan::Joined(module), _) => module.instantiate(store)?,
-            (Plan::Single { main, .. } | Plan::Several { main, .. }, Imports::Linker(linker)) => {
-                linker.instantiate(store, main)?
-            }
-            (Plan::Single { main, .. } | Plan::Several { main, .. }, Imports::List(imports)) => {
+            (Plan::Apart { main, .. }, Imports::List(imports)) => {
                 Instance::new(store, main, imports)?
             }
-            (_, Imports::Known) => bail!("the plugin isn't linked"),
+            (Plan::Apart { main, .. }, Imports::Linker(linker)) => {
+                linker.instantiate(store, main)?
+            }
+            (Plan::Apart { .. }, Imports::Known) => bail!("the plugin isn't linked"),
         })
     }
 }
