@@ -28,9 +28,7 @@ if [ "${#packages[@]}" != 0 ]; then
 fi
 
 step "the library as it is shipped"
-cargo build --locked --profile shipped --package extism-kernel-runtime
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
+libraries=$(runtime/shipped.sh)
 
 step "C++"
 runtime/tests/cpp/run "$libraries"

@@ -36,9 +36,7 @@ step "the tests with plugin and kernel as two instances"
 EXTISM_JOIN=0 cargo test --locked --test runtime --test c_api --test logging
 
 step "the library as it is shipped"
-cargo build --locked --profile shipped --package extism-kernel-runtime
-target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
+libraries=$(runtime/shipped.sh)
 ls -l "$libraries"/libextism.*
 
 step "C, C++ and valgrind"
@@ -48,10 +46,10 @@ step "what is installed, with pkg-config and CMake"
 runtime/tests/packages/run "$libraries"
 
 step "plugins in Rust and C"
-runtime/tests/plugins/build "$target/runtime-plugins"
+runtime/tests/plugins/build "$libraries/plugins"
 
 step "the Python SDK, on the wheel of this library and the released one"
-PLUGINS=$target/runtime-plugins runtime/tests/python/run "$libraries/libextism.so"
+PLUGINS=$libraries/plugins runtime/tests/python/run "$libraries/libextism.so"
 
 step "what things cost, on this library and the released one"
 runtime/benches/run "$libraries/libextism.so" "$libraries/python-tests/released/extism_sys/libextism_sys.so"

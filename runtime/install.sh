@@ -88,9 +88,7 @@ fi
 if [ -z "$libraries" ]; then
   command -v cargo >/dev/null ||
     fail "cargo is missing: install Rust with rustup, or say with --libraries where the built libraries are"
-  cargo build --locked --profile shipped --package extism-kernel-runtime
-  target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-  libraries=$target/$(rustc --print host-tuple)/shipped # .cargo/config.toml says why
+  libraries=$(./shipped.sh)
 fi
 for library in libextism.so libextism.a; do
   [ -f "$libraries/$library" ] || fail "$libraries/$library isn't there"

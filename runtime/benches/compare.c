@@ -14,15 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "extism.h"
-
-#define CHECK(condition)                                                                                      \
-  do {                                                                                                        \
-    if (!(condition)) {                                                                                       \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                         \
-      exit(1);                                                                                                \
-    }                                                                                                         \
-  } while (0)
 
 /* The library's functions, by the types that the header says. */
 #define FUNCTIONS(F)                                                                                          \

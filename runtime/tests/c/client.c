@@ -10,15 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "extism.h"
-
-#define CHECK(condition)                                                                                     \
-  do {                                                                                                       \
-    if (!(condition)) {                                                                                      \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                        \
-      exit(1);                                                                                               \
-    }                                                                                                        \
-  } while (0)
 
 static const char PLUGIN[] =
     "(module"
