@@ -528,11 +528,13 @@ impl<'a> Joined<'a> {
             name: SECTION.into(),
             data: mark.text().into_bytes().into(),
         });
+        let is_kernels = |import: &&Imported| matches!(import, Imported::Kernel(_));
         Linked {
             wasm: module.finish(),
             warnings: self.warnings,
             inlined,
             starts: self.start.is_some(),
+            kernel_imports: self.plugin.imports.iter().filter(is_kernels).count(),
         }
     }
 

@@ -397,6 +397,16 @@ fn plugins_from_before_1_0_are_linked() {
 }
 
 #[test]
+fn imports_of_the_kernel_are_counted() {
+    let plugin = r#"(module (import "extism:host/env" "alloc" (func (param i64) (result i64))) (import "extism:host/env" "free" (func (param i64)))
+        (import "extism:host/env" "config_get" (func (param i64) (result i64))))"#;
+    for (plugin, count) in [(plugin, 2), ("(module)", 0)] {
+        let result = link(&wat(plugin), &Options::new(Form::TwoMemories)).unwrap();
+        assert_eq!(result.kernel_imports, count);
+    }
+}
+
+#[test]
 fn a_start_function_is_told_of() {
     for (plugin, starts) in [(everything(), true), (wat("(module)"), false)] {
         let result = link(&plugin, &Options::new(Form::TwoMemories)).unwrap();

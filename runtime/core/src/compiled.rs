@@ -34,9 +34,9 @@ impl CompiledPlugin {
         Ok(Self(Arc::new(Compiled::new(builder)?)))
     }
 
-    /// Whether plugin and kernel are one module. They aren't if there are several modules, if the plugin has a start function or
-    /// exports what begins with `extism:kernel/`, if functions of the host take the place of the kernel's, with debug information, and
-    /// after [`PluginBuilder::with_joined_kernel`]`(false)`.
+    /// Whether plugin and kernel are one module. They aren't if there are several modules, if the plugin imports nothing of the kernel,
+    /// has a start function or exports what begins with `extism:kernel/`, if functions of the host take the place of the kernel's, with
+    /// debug information, and after [`PluginBuilder::with_joined_kernel`]`(false)`.
     pub fn is_joined(&self) -> bool {
         self.0.linking.as_ref().is_ok_and(Linking::is_joined)
     }
@@ -69,6 +69,7 @@ impl Compiled {
             coredump: debug.coredump.is_some(),
             profiling: debug.profiling_strategy,
             cache: builder.cache,
+            pooling: builder.pooling,
         })?;
         let Loaded { manifest, sources } = Loaded::new(builder.source, builder.read_memory)?;
         let (functions, wasi) = (&builder.functions, builder.wasi);
