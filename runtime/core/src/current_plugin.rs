@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use extism_convert::{FromBytes, MemoryHandle, ToBytes};
 use extism_manifest::Manifest;
 use uuid::Uuid;
-use wasmtime::{AsContext, AsContextMut, Caller};
+use wasmtime::Caller;
 
 use crate::{
     Error, Val,
@@ -25,6 +25,8 @@ use crate::{
 /// because the call's time or fuel is used up.
 pub struct CurrentPlugin<'p> {
     pub(crate) caller: Caller<'p, State>,
+    /// Taken from the store when it is first asked for, as each time costs two atomics.
+    kernel: Option<Arc<Kernel>>,
 }
 
 fn span(handle: MemoryHandle) -> Span {
@@ -36,17 +38,25 @@ fn span(handle: MemoryHandle) -> Span {
 
 impl<'p> CurrentPlugin<'p> {
     pub(crate) fn new(caller: Caller<'p, State>) -> Self {
-        Self { caller }
+        Self {
+            caller,
+            kernel: None,
+        }
     }
 
     pub(crate) fn state(&mut self) -> &mut State {
         self.caller.data_mut()
     }
 
-    /// Nothing of a plugin runs before its kernel is there, so the error is one of this crate.
-    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>, Error> {
-        let kernel = self.caller.data().kernel.clone();
-        kernel.context("the plugin has no kernel yet")
+    /// The kernel, and the store that its functions need. Nothing of a plugin runs before its kernel is there, so the error is
+    /// one of this crate.
+    pub(crate) fn kernel(&mut self) -> Result<(&Kernel, &mut Caller<'p, State>), Error> {
+        let Self { caller, kernel } = self;
+        if kernel.is_none() {
+            kernel.clone_from(&caller.data().kernel);
+        }
+        let kernel = kernel.as_ref().context("the plugin has no kernel yet")?;
+        Ok((kernel, caller))
     }
 
     /// The plugin's id.
@@ -79,13 +89,14 @@ impl<'p> CurrentPlugin<'p> {
 
     /// The block's bytes. An error if they aren't in the memory.
     pub fn memory_bytes(&mut self, handle: MemoryHandle) -> Result<&[u8], Error> {
-        self.kernel()?.bytes(self.caller.as_context(), span(handle))
+        let (kernel, caller) = self.kernel()?;
+        kernel.bytes(&*caller, span(handle))
     }
 
     /// The block's bytes, to be changed. An error if they aren't in the memory.
     pub fn memory_bytes_mut(&mut self, handle: MemoryHandle) -> Result<&mut [u8], Error> {
-        self.kernel()?
-            .bytes_mut(self.caller.as_context_mut(), span(handle))
+        let (kernel, caller) = self.kernel()?;
+        kernel.bytes_mut(caller, span(handle))
     }
 
     /// A new block with what the value encodes to; no bytes give the empty block, whose handle is 0. An error if the
@@ -93,7 +104,8 @@ impl<'p> CurrentPlugin<'p> {
     pub fn memory_new<'a, T: ToBytes<'a>>(&mut self, value: T) -> Result<MemoryHandle, Error> {
         let bytes = value.to_bytes()?;
         let bytes = bytes.as_ref();
-        let offset = self.kernel()?.alloc_bytes(&mut self.caller, bytes)?;
+        let (kernel, caller) = self.kernel()?;
+        let offset = kernel.alloc_bytes(caller, bytes)?;
         Ok(MemoryHandle {
             offset,
             length: bytes.len() as u64,
@@ -142,7 +154,8 @@ impl<'p> CurrentPlugin<'p> {
         if length == 0 {
             return Ok(MemoryHandle::null());
         }
-        let offset = self.kernel()?.alloc(&mut self.caller, length)?;
+        let (kernel, caller) = self.kernel()?;
+        let offset = kernel.alloc(caller, length)?;
         if offset == 0 {
             return Err(crate::CallError::NoRoomForInput.into());
         }
@@ -151,12 +164,14 @@ impl<'p> CurrentPlugin<'p> {
 
     /// Gives a block back. Does nothing if it isn't live.
     pub fn memory_free(&mut self, handle: MemoryHandle) -> Result<(), Error> {
-        self.kernel()?.free(&mut self.caller, handle.offset)
+        let (kernel, caller) = self.kernel()?;
+        kernel.free(caller, handle.offset)
     }
 
     /// How long the block at this handle is, in bytes; 0 if it isn't the handle of a live block.
     pub fn memory_length(&mut self, handle: u64) -> Result<u64, Error> {
-        self.kernel()?.length(&mut self.caller, handle)
+        let (kernel, caller) = self.kernel()?;
+        kernel.length(caller, handle)
     }
 
     /// The same as [`memory_length`](Self::memory_length), which is as fast on this kernel.
@@ -166,7 +181,8 @@ impl<'p> CurrentPlugin<'p> {
 
     /// The address of the kernel's memory in this process, until a block is allocated, by whomever.
     pub fn memory_base(&mut self) -> Result<*mut u8, Error> {
-        Ok(self.kernel()?.memory.data_ptr(&self.caller))
+        let (kernel, caller) = self.kernel()?;
+        Ok(kernel.memory.data_ptr(caller))
     }
 
     /// What was given to this call as its context: by
@@ -201,11 +217,13 @@ impl<'p> CurrentPlugin<'p> {
 
     /// Makes the call succeed although the plugin has set an error, unless it sets one again.
     pub fn clear_error(&mut self) -> Result<(), Error> {
-        self.kernel()?.set_error(&mut self.caller, "")
+        let (kernel, caller) = self.kernel()?;
+        kernel.set_error(caller, "")
     }
 
     /// Makes this text the call's error, as if the plugin had set it.
     pub fn set_error(&mut self, text: impl AsRef<str>) -> Result<(), Error> {
-        self.kernel()?.set_error(&mut self.caller, text.as_ref())
+        let (kernel, caller) = self.kernel()?;
+        kernel.set_error(caller, text.as_ref())
     }
 }

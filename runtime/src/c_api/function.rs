@@ -7,6 +7,7 @@ use std::{
 };
 
 use extism_core::{CurrentPlugin, Error, Function, Val, ValType};
+use smallvec::SmallVec;
 
 use super::{ExtismSize, borrow, boundary, current_plugin::ExtismCurrentPlugin, list, take, text};
 
@@ -33,19 +34,20 @@ pub enum ExtismValType {
 /// An `ExtismValType` as C passes it: any number.
 pub type CValType = i32;
 
-const TYPES: [(ExtismValType, ValType); 7] = [
-    (ExtismValType::I32, ValType::I32),
-    (ExtismValType::I64, ValType::I64),
-    (ExtismValType::F32, ValType::F32),
-    (ExtismValType::F64, ValType::F64),
-    (ExtismValType::V128, ValType::V128),
-    (ExtismValType::FuncRef, ValType::FuncRef),
-    (ExtismValType::ExternRef, ValType::ExternRef),
-];
+/// The types, each in the place that its number says.
+const TYPES: [ValType; 7] = {
+    let mut types = [ValType::I32; 7];
+    types[ExtismValType::I64 as usize] = ValType::I64;
+    types[ExtismValType::F32 as usize] = ValType::F32;
+    types[ExtismValType::F64 as usize] = ValType::F64;
+    types[ExtismValType::V128 as usize] = ValType::V128;
+    types[ExtismValType::FuncRef as usize] = ValType::FuncRef;
+    types[ExtismValType::ExternRef as usize] = ValType::ExternRef;
+    types
+};
 
 fn known_type(number: CValType) -> Option<ValType> {
-    let known = TYPES.into_iter().find(|(c, _)| *c as CValType == number);
-    known.map(|(_, ty)| ty)
+    TYPES.get(usize::try_from(number).ok()?).copied()
 }
 
 /// A value without its type.
@@ -74,6 +76,13 @@ pub struct ExtismVal {
 
 impl From<Val> for ExtismVal {
     fn from(value: Val) -> Self {
+        // Nearly all values are handles: to look for their type first takes a tenth less of a call.
+        if let Val::I64(value) = value {
+            return Self {
+                t: ExtismValType::I64 as CValType,
+                v: ExtismValUnion { i64: value },
+            };
+        }
         let mut v = ExtismValUnion { i64: 0 };
         let t = match value {
             Val::I32(value) => {
@@ -107,6 +116,10 @@ impl ExtismVal {
     /// `None` for a type that host functions can't have, or that there isn't.
     fn value(&self) -> Option<Val> {
         let ty = known_type(self.t)?;
+        if ty == ValType::I64 {
+            // SAFETY: as below.
+            return Some(Val::I64(unsafe { self.v.i64 }));
+        }
         // SAFETY: all fields of the union are plain numbers, for which any bits will do; all of them are set, since this
         // library set all eight bytes before it gave the value away.
         let value = unsafe {
@@ -183,7 +196,7 @@ impl Drop for UserData {
 const MAX_TYPES: ExtismSize = 1000;
 
 /// How many values need no place on the heap.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// Makes a host function. Plugins import it by `name` from `extism:host/user`, unless `extism_function_set_namespace` says
 /// otherwise.
@@ -253,11 +266,9 @@ fn call(
     results: &mut [Val],
     data: *mut c_void,
 ) -> Result<(), Error> {
-    let zero = ExtismVal::from(Val::I64(0));
-    let (mut few_in, mut many_in) = ([zero; FEW], Vec::new());
-    let inputs = place(&mut few_in, &mut many_in, args);
-    let (mut few_out, mut many_out) = ([zero; FEW], Vec::new());
-    let outputs = place(&mut few_out, &mut many_out, results);
+    let place = |values: &[Val]| values.iter().map(|value| ExtismVal::from(*value)).collect();
+    let mut inputs: SmallVec<[ExtismVal; FEW]> = place(args);
+    let mut outputs: SmallVec<[ExtismVal; FEW]> = place(results);
     let first = |values: &mut [ExtismVal]| match values {
         [] => ptr::null_mut(),
         values => values.as_mut_ptr(),
@@ -266,34 +277,18 @@ fn call(
     unsafe {
         func(
             ExtismCurrentPlugin::pointer(plugin),
-            first(inputs),
+            first(&mut inputs),
             args.len() as ExtismSize,
-            first(outputs),
+            first(&mut outputs),
             results.len() as ExtismSize,
             data,
         );
     }
-    for (result, output) in results.iter_mut().zip(outputs) {
+    for (result, output) in results.iter_mut().zip(&outputs) {
         let unknown = || Error::msg(format!("a host function gave a value of type {}", output.t));
         *result = output.value().ok_or_else(unknown)?;
     }
     Ok(())
-}
-
-/// The values for C: in the array if they fit there, else in the vector.
-fn place<'a>(
-    few: &'a mut [ExtismVal; FEW],
-    many: &'a mut Vec<ExtismVal>,
-    values: &[Val],
-) -> &'a mut [ExtismVal] {
-    if values.len() > FEW {
-        many.extend(values.iter().map(|value| ExtismVal::from(*value)));
-        return many;
-    }
-    for (place, value) in few.iter_mut().zip(values) {
-        *place = (*value).into();
-    }
-    &mut few[..values.len()]
 }
 
 /// Sets the name of the module from which plugins import the function. Does nothing if a plugin was made with it already, or

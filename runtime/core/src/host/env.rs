@@ -68,7 +68,8 @@ pub(crate) fn link(linker: &mut Linker<State>, module: &str, prefix: &str) -> Re
 impl CurrentPlugin<'_> {
     /// The bytes of an argument's block; none for the handle 0, an error for anything else that isn't a live block's.
     pub(crate) fn argument(&mut self, handle: u64, what: &str) -> Result<&[u8], Error> {
-        let length = self.kernel()?.length(&mut self.caller, handle)?;
+        let (kernel, caller) = self.kernel()?;
+        let length = kernel.length(&mut *caller, handle)?;
         if length == 0 && handle != 0 {
             bail!("invalid handle offset for {what}: {handle}");
         }
@@ -76,7 +77,7 @@ impl CurrentPlugin<'_> {
             offset: handle,
             length,
         };
-        self.kernel()?.bytes(&self.caller, span)
+        kernel.bytes(&*caller, span)
     }
 
     /// A copy of an argument's bytes, whose block is freed.
@@ -87,12 +88,14 @@ impl CurrentPlugin<'_> {
     }
 
     pub(crate) fn give_back(&mut self, handle: u64) -> Result<(), Error> {
-        self.kernel()?.free(&mut self.caller, handle)
+        let (kernel, caller) = self.kernel()?;
+        kernel.free(caller, handle)
     }
 
     /// A result: the handle of a new block.
     pub(crate) fn new_block(&mut self, bytes: &[u8]) -> Result<u64, Error> {
-        self.kernel()?.alloc_bytes(&mut self.caller, bytes)
+        let (kernel, caller) = self.kernel()?;
+        kernel.alloc_bytes(caller, bytes)
     }
 }
 
