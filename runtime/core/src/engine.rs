@@ -3,12 +3,16 @@
 use std::{
     env,
     ffi::OsString,
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
-use wasmtime::{Cache, Config, Engine, Linker, Module, ProfilingStrategy, WasmBacktraceDetails};
+use wasmtime::{
+    Cache, Config, Engine, Linker, Module, PoolingAllocationConfig, ProfilingStrategy,
+    WasmBacktraceDetails,
+};
 
 use crate::{
     Error,
@@ -87,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) coredump: bool,
     pub(crate) profiling: ProfilingStrategy,
     pub(crate) cache: CacheChoice,
+    /// For how many plugins room is kept.
+    pub(crate) pooling: Option<NonZeroU32>,
 }
 
 /// An engine, with the modules that it has compiled lately.
@@ -209,6 +215,28 @@ impl Settings {
             .wasm_memory64(true)
             .wasm_multi_memory(true)
             .wasm_wide_arithmetic(true);
+        if let Some(plugins) = self.pooling {
+            config.allocation_strategy(room(plugins.get()));
+        }
         Ok(Engine::new(&config)?)
     }
 }
+
+/// Room for so many plugins: each with two memories, its own and the kernel's, which are two instances unless they were joined.
+fn room(plugins: u32) -> PoolingAllocationConfig {
+    let mut room = PoolingAllocationConfig::new();
+    room.total_memories(plugins.saturating_mul(2))
+        .total_core_instances(plugins.saturating_mul(2))
+        .total_tables(plugins.saturating_mul(2))
+        .total_gc_heaps(plugins)
+        .max_memories_per_module(10)
+        .max_tables_per_module(10)
+        .table_elements(100_000)
+        // As much of a memory is cleared by writing zeros, which for a few pages is faster than to give them back and get others.
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES);
+    room
+}
+
+/// How many bytes of each memory and table stay in the process between two plugins that have it.
+const KEPT_BYTES: usize = 32 << 10;

@@ -373,6 +373,19 @@ def environment_cache():
 
 
 @check
+def environment_pooling():
+    os.environ["EXTISM_POOLING"] = "2"
+    plugins = [extism.Plugin(ECHO), extism.Plugin(ECHO)]
+    assert [plugin.call("echo", b"x") for plugin in plugins] == [b"x", b"x"]
+    raises(lambda: extism.Plugin(ECHO), "limit of")
+    del plugins
+    assert extism.Plugin(ECHO).call("echo", b"y") == b"y"
+    for none in ["0", "", "many"]:
+        os.environ["EXTISM_POOLING"] = none
+        assert len([extism.Plugin(ECHO) for _ in range(5)]) == 5
+
+
+@check
 def environment_debug_and_profile():
     os.environ["EXTISM_DEBUG"], os.environ["EXTISM_PROFILE"] = "1", "perf"
     assert extism.Plugin(ECHO).call("echo", b"x") == b"x"

@@ -10,6 +10,7 @@ mod limits;
 mod linking;
 mod manifests;
 mod pool;
+mod pooling;
 mod wasi;
 
 use extism::{CallError, Error, Manifest, Plugin, Wasm};
