@@ -3,10 +3,13 @@
  * thing: medians in nanoseconds, and the median of the ratios, with quartiles. `run` makes a table of them.
  *
  *   compare OURS.so RELEASED.so [PLUGIN.wasm...]   count_vowels.wasm, then handle_echo.wasm
+ *   compare growth OURS.so RELEASED.so             what a call takes, for 0 bytes to 16 MiB
  *   compare live|resident|load LIBRARY.so          what needs a process of its own: a number
+ *   compare flat|threads LIBRARY.so                the same
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +75,7 @@ static const char SMALL[] =
     "  (import \"extism:host/env\" \"log_debug\" (func $log_debug (param i64)))"
     "  (import \"extism:host/user\" \"identity\" (func $identity (param i64) (result i64)))"
     "  (import \"extism:host/user\" \"answer\" (func $answer (param i64) (result i64)))"
-    "  (memory 20)"
+    "  (memory 260)"
     "  (func (export \"empty\"))"
     /* As PDKs do it: the input goes to the plugin's memory, and from there to a new block. */
     "  (func (export \"echo\") (local $i i64) (local $length i64) (local $block i64)"
@@ -294,6 +297,13 @@ static double cold_large(struct side *side) {
 static const char *function;
 static size_t input_length;
 static uint8_t *input;
+enum { MOST_INPUT = 16 << 20 };
+static void make_input(void) {
+  int i;
+  input = malloc(MOST_INPUT);
+  CHECK(input);
+  for (i = 0; i < MOST_INPUT; i++) input[i] = (uint8_t)"abcde fghi\n"[i % 11];
+}
 static int count;
 static double calls(struct side *side) {
   double start = now();
@@ -350,6 +360,61 @@ static long resident_bytes(void) {
   return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* A call with so many bytes in, and with as many in and out. */
+static int growth(const char *ours, const char *released) {
+  static const char *const FUNCTIONS[] = {"empty", "echo"};
+  size_t length;
+  int i;
+  make_input();
+  load(&sides[0], ours);
+  load(&sides[1], released);
+  use(SMALL, sizeof SMALL - 1);
+  for (i = 0; i < 2; i++) {
+    for (length = 0; length <= MOST_INPUT; length = length ? length * 8 : 8) {
+      char what[64];
+      /* For about as long for each length, with a ratio from as many turns. */
+      int how_many = length <= 512 ? 500 : length <= 32768 ? 50 : length <= 1 << 18 ? 5 : 1;
+      snprintf(what, sizeof what, "%s,%zu", FUNCTIONS[i], length);
+      compare_calls(what, 1, FUNCTIONS[i], length, how_many);
+    }
+  }
+  return 0;
+}
+
+/* Threads that call a plugin each until they are told to stop, and how often they could. */
+enum { THREADS = 8 };
+static volatile int stop;
+struct caller {
+  pthread_t thread;
+  struct side side;
+  long calls;
+};
+static void *call_on(void *data) {
+  struct caller *caller = data;
+  for (; !stop; caller->calls++) call(&caller->side, "echo", input, 4096);
+  return NULL;
+}
+static double calls_by(struct side *side, int threads) {
+  struct caller callers[THREADS];
+  struct timespec second = {1, 0};
+  long sum = 0;
+  int i;
+  stop = 0;
+  for (i = 0; i < threads; i++) {
+    callers[i].side = *side, callers[i].calls = 0;
+    callers[i].side.plugin = from(side, side->compiled);
+    CHECK(!pthread_create(&callers[i].thread, NULL, call_on, &callers[i]));
+  }
+  nanosleep(&second, NULL);
+  stop = 1;
+  for (i = 0; i < threads; i++) {
+    CHECK(!pthread_join(callers[i].thread, NULL));
+    sum += callers[i].calls;
+    side->extism_plugin_free(callers[i].side.plugin);
+  }
+  return (double)sum;
+}
+
 /* What is measured in a process of its own. */
 static int alone(const char *what, const char *file) {
   struct side *side = &sides[0];
@@ -365,8 +430,26 @@ static int alone(const char *what, const char *file) {
   }
   side->compiled = compile(side, SMALL, sizeof SMALL - 1);
   if (!strcmp(what, "live")) {
-    for (i = 0; i < 20000 && side->extism_plugin_new_from_compiled(side->compiled, NULL); i++) continue;
+    for (i = 0; i < 20000; i++) {
+      side->plugin = side->extism_plugin_new_from_compiled(side->compiled, NULL);
+      if (!side->plugin || side->extism_plugin_call(side->plugin, "empty", NULL, 0) != 0) break;
+    }
     printf("%d\n", i);
+  } else if (!strcmp(what, "flat")) {
+    before = 0;
+    for (i = 0; i < 100000; i++) {
+      if (i == 1000) before = resident_bytes();
+      side->plugin = from(side, side->compiled);
+      call(side, "empty", "x", 1);
+      side->extism_plugin_free(side->plugin);
+    }
+    printf("%ld\n", resident_bytes() - before);
+  } else if (!strcmp(what, "threads")) {
+    double one, all;
+    make_input();
+    one = calls_by(side, 1);
+    all = calls_by(side, THREADS);
+    printf("%.0f\n", 1000 * all / one / (double)sysconf(_SC_NPROCESSORS_ONLN));
   } else {
     CHECK(!strcmp(what, "resident"));
     side->plugin = from(side, side->compiled);
@@ -387,17 +470,26 @@ int main(int argc, char **argv) {
   size_t length;
   int i;
   if (argc == 3 && !strchr(argv[1], '/')) return alone(argv[1], argv[2]);
+  if (argc == 4) return growth(argv[2], argv[3]);
   CHECK(argc == 3 || argc == 5);
-  input = malloc(1 << 20);
-  CHECK(input);
-  for (i = 0; i < 1 << 20; i++) input[i] = (uint8_t)"abcde fghi\n"[i % 11];
+  make_input();
   for (i = 0; i < 2; i++) load(&sides[i], argv[i + 1]);
 
   use(TINY, sizeof TINY - 1);
   compare("a plugin from a compiled one, made and freed: tiny", 0.30, 41, made_and_freed);
+  setenv("EXTISM_POOLING", "200", 1); /* the released library knows nothing of it */
+  use(TINY, sizeof TINY - 1);
+  compare("the same with `EXTISM_POOLING`", 0.12, 41, made_and_freed);
+  unsetenv("EXTISM_POOLING");
+  use(TINY, sizeof TINY - 1);
   compare("`extism_plugin_new` of bytes seen before: tiny", 0.15, 41, known);
   use(SMALL, sizeof SMALL - 1);
   compare("made and freed: 2 KB, functions of the host", 0.30, 41, made_and_freed);
+  setenv("EXTISM_POOLING", "200", 1);
+  use(SMALL, sizeof SMALL - 1);
+  compare("the same 2 KB with `EXTISM_POOLING`", 0.12, 41, made_and_freed);
+  unsetenv("EXTISM_POOLING");
+  use(SMALL, sizeof SMALL - 1);
   compare_calls("empty call, 0 B", 0.12, "empty", 0, 2000);
   compare_calls("empty call, 4 KiB", 0.15, "empty", 4096, 2000);
   compare_calls("echo by u64, 4 KiB", 0.30, "echo", 4096, 500);

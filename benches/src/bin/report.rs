@@ -48,6 +48,7 @@ struct Chart<'a> {
     x_name: &'a str,
     y_name: &'a str,
     ours: Points,
+    our_name: &'a str,
     peer: Points,
     peer_name: &'a str,
     dots: bool,
@@ -61,6 +62,7 @@ impl Default for Chart<'_> {
             x_name: "",
             y_name: "",
             ours: Points::new(),
+            our_name: "this kernel",
             peer: Points::new(),
             peer_name: "the peer",
             dots: true,
@@ -97,7 +99,7 @@ where
         .y_desc(what.y_name)
         .draw()?;
     let lines = [
-        ("this kernel", &what.ours, OURS),
+        (what.our_name, &what.ours, OURS),
         (what.peer_name, &what.peer, PEER),
     ];
     for (name, points, colour) in lines {
@@ -207,6 +209,37 @@ fn session(results: &Path) -> Result<()> {
     Ok(area.present()?)
 }
 
+/// What a call of the runtime takes; 0 bytes have no place on such an axis.
+fn runtime(results: &Path) -> Result<()> {
+    let path = results.join("growth.svg");
+    let area = SVGBackend::new(&path, (1080, 400)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let rows = read(results, "growth");
+    let panels = area.split_evenly((1, 2));
+    let titles = [
+        ("empty", "bytes in"),
+        ("echo", "bytes in and out, copied by u64"),
+    ];
+    for (panel, (function, title)) in panels.iter().zip(titles) {
+        let is_drawn = |row: &&Vec<String>| row[0] == function && row[1] != "0";
+        let rows: Vec<_> = rows.iter().filter(is_drawn).cloned().collect();
+        let [ours, peer] = [2, 3].map(|column| points(&rows, 1, column, 1.0, 1e3));
+        let (x, y) = ((8.0..2e7).log_scale(), (0.1..1e5).log_scale());
+        let chart = Chart {
+            title,
+            x_name: "bytes",
+            y_name: "microseconds a call",
+            ours,
+            our_name: "this library",
+            peer,
+            peer_name: "the released one",
+            ..Chart::default()
+        };
+        draw(panel, x, y, chart)?;
+    }
+    Ok(area.present()?)
+}
+
 /// Replaces what is between each `<!-- NAME -->` and the next empty line.
 fn write_readmes(results: &Path) -> Result<()> {
     for (file, name, table) in tables(results) {
@@ -232,6 +265,7 @@ fn main() -> Result<()> {
     blocks(&results)?;
     reset(&results)?;
     session(&results)?;
+    runtime(&folder().join("../runtime/benches/results"))?;
     fs::write(results.join("call.svg"), call::picture())?;
     write_readmes(&results)
 }
