@@ -430,6 +430,20 @@ fn readme_loads_the_runtime_as_a_test_does() {
 }
 
 #[test]
+fn the_linkers_hosts_are_shown_as_they_run() {
+    let folder = "linker/engines";
+    let readme = read(format!("{folder}/README.md"));
+    let shown = code_blocks(&readme).into_iter();
+    let shown = shown.filter(|(language, _)| *language != "sh");
+    let shown: BTreeSet<_> = shown.map(|(_, block)| block.to_owned()).collect();
+    assert!(!shown.is_empty(), "{folder} shows no host");
+    assert_eq!(
+        shown,
+        snippets_of(&root().join(folder)).into_iter().collect()
+    );
+}
+
+#[test]
 fn readme_shows_what_the_runners_run() {
     let mut shown = shown();
     let (engines, shared) = folders();
