@@ -4,33 +4,41 @@
 function usual(kernelModule, pluginModule) {
   const kernel = new WebAssembly.Instance(kernelModule).exports;
   const plugin = new WebAssembly.Instance(pluginModule, { "extism:host/env": kernel }).exports;
+  const bytes = view(kernel.memory);
   return (input) => {
     kernel.error_set(0n);
     kernel.reset();
     const handle = kernel.alloc(BigInt(input.length));
-    new Uint8Array(kernel.memory.buffer).set(input, Number(handle));
+    bytes().set(input, Number(handle));
     kernel.input_set(handle, BigInt(input.length));
     plugin.echo();
     const offset = Number(kernel.output_offset());
     const length = Number(kernel.output_length());
     kernel.length(kernel.error_get());
-    return new Uint8Array(kernel.memory.buffer).slice(offset, offset + length);
+    return bytes().slice(offset, offset + length);
   };
 }
 
 // README: begin
+/** The bytes of a memory. To make such a view takes as long as to copy 4 KiB; when the memory grows, its last view gets empty. */
+function view(memory) {
+  let bytes = new Uint8Array(memory.buffer);
+  return () => (bytes.length ? bytes : (bytes = new Uint8Array(memory.buffer)));
+}
+
 /** One module: your own functions are its only imports. */
 function linked(module, imports = {}) {
   const plugin = new WebAssembly.Instance(module, imports).exports;
   const exported = (name) => plugin["extism:kernel/" + name];
   const begin = exported("begin"), end = exported("end"), memory = exported("memory");
   const base = () => (exported("base")?.value ?? 0) >>> 0; // in one memory it moves when the plugin's part grows
+  const bytes = view(memory);
   return (input) => {
     const handle = begin(BigInt(input.length));
-    if (handle) new Uint8Array(memory.buffer).set(input, base() + Number(handle));
+    if (handle) bytes().set(input, base() + Number(handle));
     plugin.echo();
     const [offset, length, error, errorLength] = end();
-    const range = (offset, length) => new Uint8Array(memory.buffer).slice(base() + Number(offset), base() + Number(offset + length));
+    const range = (offset, length) => bytes().slice(base() + Number(offset), base() + Number(offset + length));
     if (errorLength) throw new Error(new TextDecoder().decode(range(error, errorLength)));
     return range(offset, length);
   };
