@@ -25,6 +25,8 @@ use crate::{
 /// because the call's time or fuel is used up.
 pub struct CurrentPlugin<'p> {
     pub(crate) caller: Caller<'p, State>,
+    /// Whether the blocks that a built-in function gets stay the plugin's.
+    pub(crate) keeps_arguments: bool,
 }
 
 fn span(handle: MemoryHandle) -> Span {
@@ -36,7 +38,10 @@ fn span(handle: MemoryHandle) -> Span {
 
 impl<'p> CurrentPlugin<'p> {
     pub(crate) fn new(caller: Caller<'p, State>) -> Self {
-        Self { caller }
+        Self {
+            caller,
+            keeps_arguments: false,
+        }
     }
 
     pub(crate) fn state(&mut self) -> &mut State {
