@@ -319,10 +319,10 @@ pub unsafe extern "C" fn extism_function_set_namespace(
     boundary((), || {
         // SAFETY: by this function's contract.
         let (function, namespace) = unsafe { (borrow(function), text(namespace)) };
-        if let (Some(function), Ok(namespace)) = (function, namespace) {
-            if let Some(function) = function.lock().as_mut() {
-                function.set_namespace(namespace);
-            }
+        if let (Some(function), Ok(namespace)) = (function, namespace)
+            && let Some(function) = function.lock().as_mut()
+        {
+            function.set_namespace(namespace);
         }
     });
 }
