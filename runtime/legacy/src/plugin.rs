@@ -65,7 +65,8 @@ fn text_of(error: &Error) -> String {
     let causes = error.chain().enumerate();
     let causes = causes.map(|(number, cause)| {
         let cause = cause.to_string();
-        format!("\n    {number}: {}", cause.trim_end())
+        let cause = cause.trim_end().replace('\n', "\n       ");
+        format!("\n    {number}: {cause}")
     });
     format!("Call failed\n\nCaused by:{}", causes.collect::<String>())
 }
