@@ -50,7 +50,7 @@ legacy=$(runtime/shipped.sh legacy)
 released=()
 if [ "${1-}" = --all ]; then
   # Minutes, for what is never released again.
-  cargo build --manifest-path runtime/legacy/tests/peer/Cargo.toml --target-dir target/legacy-peer
+  cargo build --locked --manifest-path runtime/legacy/tests/peer/Cargo.toml --target-dir target/legacy-peer
   released=("target/legacy-peer/$(rustc --print host-tuple)/debug/libextism_peer.so")
 fi
 runtime/legacy/tests/c/run "$legacy" "${released[@]}"

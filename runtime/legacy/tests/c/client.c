@@ -2,7 +2,8 @@
  * What a C program sees of the libextism from before 1.0: a check for each function and for each rule.
  *
  *   client          makes all checks
- *   client --list   names them; behind one that the released library of that time doesn't pass stands "fails"
+ *   client --list   names them, and says what the released library of that time does with each: passes, fails, or "any": whatever
+ *                   happens then, as memory is used that isn't there any more or that others use
  *   client NAME     makes one
  *
  * Exits with 0 if everything is as it should be, else says what isn't.
@@ -209,7 +210,6 @@ static void plugin_call(void) {
   CHECK(call(ctx, 0, "echo", "Hello") == 0);
   CHECK(extism_error(ctx, 0) == NULL);
   CHECK(call(ctx, 0, "seven", "") == 7);
-  CHECK(extism_plugin_call(ctx, 0, "seven", NULL, 0) == 7);
   CHECK(extism_error(ctx, 0) == NULL);
   CHECK(call(ctx, 0, "missing", "") == -1);
   CHECK(mentions(ctx, 0, "Function not found: missing"));
@@ -628,7 +628,7 @@ static void null_is_an_answer_everywhere(void) {
   CHECK(!extism_plugin_update(NULL, 0, NULL, 0, NULL, 0, false) && !extism_plugin_update(ctx, 0, NULL, 7, NULL, 0, false));
   CHECK(call(NULL, 0, "seven", "") == -1 && extism_plugin_call(ctx, 0, NULL, NULL, 0) == -1);
   CHECK(mentions(ctx, 0, "null pointer"));
-  CHECK(extism_plugin_call(ctx, 0, "seven", NULL, 7) == -1);
+  CHECK(extism_plugin_call(ctx, 0, "seven", NULL, 7) == -1 && extism_plugin_call(ctx, 0, "seven", NULL, 0) == 7);
   CHECK(!extism_plugin_config(NULL, 0, NULL, 0) && !extism_plugin_config(ctx, 0, NULL, 7));
   CHECK(!extism_plugin_function_exists(NULL, 0, "seven") && !extism_plugin_function_exists(ctx, 0, NULL));
   CHECK(extism_error(NULL, 0) == NULL && extism_error(NULL, -1) == NULL);
@@ -792,10 +792,12 @@ static void bools_fill_their_register(void) {
 static const struct {
   const char *name;
   void (*check)(void);
-  bool released_fails, is_slow;
+  const char *released;
+  bool is_slow;
 } CHECKS[] = {
-#define BOTH(name) {#name, name, false, false}
-#define OURS(name) {#name, name, true, false}
+#define BOTH(name) {#name, name, "passes", false}
+#define OURS(name) {#name, name, "fails", false}
+#define UNDEFINED(name) {#name, name, "any", false}
     BOTH(version),
     BOTH(context_new_and_free),
     BOTH(context_reset),
@@ -814,7 +816,7 @@ static const struct {
     BOTH(an_unknown_index_is_the_contexts_error),
     BOTH(functions_on_a_plugin_clear_both_errors),
     BOTH(the_time_is_limited),
-    {"the_time_is_30_seconds", the_time_is_30_seconds, false, true},
+    {"the_time_is_30_seconds", the_time_is_30_seconds, "passes", true},
     BOTH(hosts_are_refused_unless_allowed),
     BOTH(exit_codes_are_results),
     BOTH(the_configuration_is_the_environment),
@@ -833,12 +835,12 @@ static const struct {
     OURS(null_is_an_answer_everywhere),
     OURS(a_cancel_handle_outlives_its_plugin),
     OURS(host_functions_with_floats),
-    OURS(plugins_keep_their_functions),
-    OURS(a_host_function_may_ask_its_plugin),
-    OURS(a_host_function_may_update_its_plugin),
-    OURS(a_host_function_may_free_its_plugin),
-    OURS(threads_share_a_context),
-    OURS(bools_fill_their_register),
+    UNDEFINED(plugins_keep_their_functions),
+    UNDEFINED(a_host_function_may_ask_its_plugin),
+    UNDEFINED(a_host_function_may_update_its_plugin),
+    UNDEFINED(a_host_function_may_free_its_plugin),
+    UNDEFINED(threads_share_a_context),
+    UNDEFINED(bools_fill_their_register),
 };
 
 int main(int argc, char **argv) {
@@ -848,7 +850,7 @@ int main(int argc, char **argv) {
   CHECK(sizeof(ExtismVal) == 16 && sizeof(ExtismValType) == 4 && sizeof(ExtismPlugin) == 4);
   for (i = 0; i < count; i++) {
     if (wanted && strcmp(wanted, "--list") == 0) {
-      printf("%s%s\n", CHECKS[i].name, CHECKS[i].released_fails ? " fails" : "");
+      printf("%s %s\n", CHECKS[i].name, CHECKS[i].released);
     } else if (wanted ? strcmp(wanted, CHECKS[i].name) == 0 : !CHECKS[i].is_slow) {
       frees = 0;
       CHECKS[i].check();
