@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the runtime's checks need beyond Rust: C and C++ programs, packages, valgrind, the Python SDK, plugins in C. Installs what is
-# missing.
+# missing. With --all, the API from before 1.0 is compared with its released library, too.
 # `cargo test` has run before; this tests the library as it is shipped.
 [ -n "${BASH_VERSION-}" ] || { echo ".ci/runtime.sh: this needs bash: run 'bash .ci/runtime.sh'" >&2; exit 1; }
 set -euo pipefail
@@ -44,6 +44,17 @@ runtime/tests/c/run "$libraries"
 
 step "what is installed, with pkg-config and CMake"
 runtime/tests/packages/run "$libraries"
+
+step "the library with the API from before 1.0: C, C++, valgrind, Python${1:+, and the released library of that time}"
+legacy=$(runtime/shipped.sh legacy)
+released=()
+if [ "${1-}" = --all ]; then
+  # Minutes, for what is never released again.
+  cargo build --locked --manifest-path runtime/legacy/tests/peer/Cargo.toml --target-dir target/legacy-peer
+  released=("target/legacy-peer/$(rustc --print host-tuple)/debug/libextism_peer.so")
+fi
+runtime/legacy/tests/c/run "$legacy" "${released[@]}"
+runtime/legacy/tests/python/run "$legacy"
 
 step "plugins in Rust and C"
 runtime/tests/plugins/build "$libraries/plugins"

@@ -3,14 +3,14 @@
 [ -n "${BASH_VERSION-}" ] || { echo "runtime/install.sh: this needs bash: run 'bash runtime/install.sh'" >&2; exit 1; }
 set -euo pipefail
 
-abi=1 # as in build.rs
+usage='usage: runtime/install.sh [--legacy] [--prefix DIR] [--destdir DIR] [--libraries DIR]
+       runtime/install.sh [--legacy] [--prefix DIR] [--destdir DIR] --uninstall
 
-usage='usage: runtime/install.sh [--prefix DIR] [--destdir DIR] [--libraries DIR]
-       runtime/install.sh [--prefix DIR] [--destdir DIR] --uninstall
-
+  --legacy         the library with the API from before 1.0 instead; it has the same names, so another prefix
   --prefix DIR     where to install; /usr/local if not given
   --destdir DIR    puts all of it below DIR, for a package of what will be at the prefix
-  --libraries DIR  takes libextism.so and libextism.a from DIR; if not given, cargo builds what is missing
+  --libraries DIR  takes libextism.so and libextism.a (libextism_legacy.so, libextism_legacy.a) from DIR; if not given, cargo builds
+                   what is missing
   --uninstall      removes what was installed to this prefix, and nothing else'
 fail() {
   echo "runtime/install.sh: $1" >&2
@@ -21,12 +21,18 @@ misused() {
   exit 2
 }
 
+# The SONAMEs' numbers are as in build.rs.
+product=extism package=. built=libextism abi=1
 prefix=/usr/local destdir='' libraries='' uninstall=''
 while [ $# != 0 ]; do
   case $1 in
     --help)
       echo "$usage"
       exit
+      ;;
+    --legacy)
+      product=extism-legacy package=legacy built=libextism_legacy abi=0
+      shift
       ;;
     --uninstall)
       uninstall=yes
@@ -53,10 +59,10 @@ esac
 
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 . ../.ci/own-environment.sh
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$package/Cargo.toml" | head -n 1)
 
 # What an install has made, in the order in which it did, itself included: folders end with a slash, and a destdir isn't named.
-list=$prefix/share/extism/installed
+list=$prefix/share/$product/installed
 
 remove() {
   local path
@@ -88,15 +94,15 @@ fi
 if [ -z "$libraries" ]; then
   command -v cargo >/dev/null ||
     fail "cargo is missing: install Rust with rustup, or say with --libraries where the built libraries are"
-  libraries=$(./shipped.sh)
+  libraries=$(./shipped.sh "$package")
 fi
-for library in libextism.so libextism.a; do
+for library in "$built.so" "$built.a"; do
   [ -f "$libraries/$library" ] || fail "$libraries/$library isn't there"
 done
 
 lib=$prefix/lib
 cmake=$lib/cmake/extism
-doc=$prefix/share/doc/extism
+doc=$prefix/share/doc/$product
 soname=libextism.so.$abi
 files=(
   "$prefix/include/extism.h"
@@ -145,16 +151,16 @@ link() { # TARGET FILE
 mkdir -p "$destdir/"
 note "$list"
 chmod 644 "$destdir$list"
-put include/extism.h "$prefix/include/extism.h"
-put "$libraries/libextism.so" "$lib/libextism.so.$version" 755
+put "$package/include/extism.h" "$prefix/include/extism.h"
+put "$libraries/$built.so" "$lib/libextism.so.$version" 755
 link "libextism.so.$version" "$lib/$soname"
 link "$soname" "$lib/libextism.so"
-put "$libraries/libextism.a" "$lib/libextism.a"
-for name in extism extism-static; do
-  fill_in "packaging/$name.pc" "$lib/pkgconfig/$name.pc"
+put "$libraries/$built.a" "$lib/libextism.a"
+for file in extism extism-static; do
+  fill_in "packaging/$file.pc" "$lib/pkgconfig/$file.pc"
 done
-for name in extism-config extism-config-version; do
-  fill_in "packaging/$name.cmake" "$cmake/$name.cmake"
+for file in extism-config extism-config-version; do
+  fill_in "packaging/$file.cmake" "$cmake/$file.cmake"
 done
 put ../LICENSE "$doc/LICENSE"
 put THIRD-PARTY-LICENSES "$doc/THIRD-PARTY-LICENSES"

@@ -80,7 +80,7 @@ typedef struct ExtismCompiledPlugin ExtismCompiledPlugin;
 typedef struct ExtismCurrentPlugin ExtismCurrentPlugin;
 
 /*
- A host function, before plugins are made with it: once for each.
+ A host function, for plugins that are made with it.
  */
 typedef struct ExtismFunction ExtismFunction;
 
@@ -93,6 +93,11 @@ typedef struct ExtismPlugin ExtismPlugin;
  A number of bytes or of things.
  */
 typedef uint64_t ExtismSize;
+
+/*
+ Takes one log line: `size` bytes, with the line's end, and a NUL behind them.
+ */
+typedef void (*ExtismLogDrainFunctionType)(const char *data, ExtismSize size);
 
 /*
  The handle of a block in a plugin's memory: its offset from `extism_current_plugin_memory`. 0 is none.
@@ -145,11 +150,6 @@ typedef void (*ExtismFunctionType)(ExtismCurrentPlugin *plugin,
                                    ExtismVal *outputs,
                                    ExtismSize n_outputs,
                                    void *data);
-
-/*
- Takes one log line: `size` bytes, with the line's end, and a NUL behind them.
- */
-typedef void (*ExtismLogDrainFunctionType)(const char *data, ExtismSize size);
 
 #ifdef __cplusplus
 extern "C" {
@@ -225,69 +225,9 @@ void extism_compiled_plugin_free(ExtismCompiledPlugin *plugin);
 void extism_plugin_new_error_free(char *err);
 
 /*
- The first byte of the plugin's memory that handles count from; it moves when a block is allocated. NULL for NULL.
- */
-uint8_t *extism_current_plugin_memory(ExtismCurrentPlugin *plugin);
-
-/*
  What `extism_plugin_call_with_host_context` was given for this call. NULL if nothing, or if `plugin` is NULL.
  */
 void *extism_current_plugin_host_context(ExtismCurrentPlugin *plugin);
-
-/*
- Allocates a block of `n` bytes in the plugin's memory. 0 for 0 bytes, if the memory has no room, or if `plugin` is NULL.
- */
-ExtismMemoryHandle extism_current_plugin_memory_alloc(ExtismCurrentPlugin *plugin,
-                                                      ExtismSize n);
-
-/*
- How many bytes the block at a handle has. 0 if it is the handle of none, or if `plugin` is NULL.
- */
-ExtismSize extism_current_plugin_memory_length(ExtismCurrentPlugin *plugin, ExtismMemoryHandle n);
-
-/*
- Frees the block at a handle. Does nothing if it is the handle of none, or if `plugin` is NULL.
- */
-void extism_current_plugin_memory_free(ExtismCurrentPlugin *plugin, ExtismMemoryHandle ptr);
-
-/*
- Makes a host function. Plugins import it by `name` from `extism:host/user`, unless `extism_function_set_namespace` says
- otherwise.
-
- A type list that is NULL is empty. Host functions run, and data is freed, on whichever thread uses the plugin. Unless it is
- NULL, `user_data` is given to `free_user_data`, which may be NULL, once the last plugin with the function is freed.
-
- Returns NULL if `name` or `func` is NULL, the name is not UTF-8, or a type is none. To be freed by `extism_function_free`.
- */
-ExtismFunction *extism_function_new(const char *name,
-                                    const ExtismValType *inputs,
-                                    ExtismSize n_inputs,
-                                    const ExtismValType *outputs,
-                                    ExtismSize n_outputs,
-                                    ExtismFunctionType func,
-                                    void *user_data,
-                                    void (*free_user_data)(void *data));
-
-/*
- Sets the name of the module from which plugins import the function. Does nothing if a plugin was made with it already, or
- if either is NULL, or the name is not UTF-8.
- */
-void extism_function_set_namespace(ExtismFunction *function,
-                                   const char *namespace_);
-
-/*
- Frees a host function; plugins that were made with it keep it. Does nothing for NULL.
- */
-void extism_function_free(ExtismFunction *function);
-
-/*
- Sends log lines to a file, which is appended to; to stderr if it is NULL, `-` or `stderr`, to stdout if `stdout`.
-
- `log_level` is `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter as `extism=info,wasmtime=trace`; NULL is `error`.
- False if the file can't be opened, or something gets this process' log lines already.
- */
-bool extism_log_file(const char *filename,
-                     const char *log_level);
 
 /*
  Keeps log lines, the last 100,000 and of these the last 64 MiB, until `extism_log_drain` takes them. For `log_level` see
@@ -389,6 +329,67 @@ const ExtismCancelHandle *extism_plugin_cancel_handle(const ExtismPlugin *plugin
  its plugin is gone.
  */
 bool extism_plugin_cancel(const ExtismCancelHandle *handle);
+
+/*
+ The first byte of the plugin's memory that handles count from; it moves when a block is allocated. NULL for NULL.
+ */
+uint8_t *extism_current_plugin_memory(ExtismCurrentPlugin *plugin);
+
+/*
+ Allocates a block of `n` bytes in the plugin's memory. 0 for 0 bytes, if the memory has no room, or if `plugin` is NULL.
+ */
+ExtismMemoryHandle extism_current_plugin_memory_alloc(ExtismCurrentPlugin *plugin,
+                                                      ExtismSize n);
+
+/*
+ How many bytes the block at a handle has. 0 if it is the handle of none, or if `plugin` is NULL.
+ */
+ExtismSize extism_current_plugin_memory_length(ExtismCurrentPlugin *plugin, ExtismMemoryHandle n);
+
+/*
+ Frees the block at a handle. Does nothing if it is the handle of none, or if `plugin` is NULL.
+ */
+void extism_current_plugin_memory_free(ExtismCurrentPlugin *plugin, ExtismMemoryHandle ptr);
+
+/*
+ Makes a host function. Plugins import it by `name` from `extism:host/user`, in the API from before 1.0 from `env`, unless
+ `extism_function_set_namespace` says otherwise.
+
+ A type list that is NULL is empty. Host functions run, and data is freed, on whichever thread uses the plugin. Unless it is
+ NULL, `user_data` is given to `free_user_data`, which may be NULL, once the last plugin with the function is freed; in the API
+ from before 1.0 once the function is, too.
+
+ Returns NULL if `name` or `func` is NULL, the name is not UTF-8, or a type is none. To be freed by `extism_function_free`.
+ */
+ExtismFunction *extism_function_new(const char *name,
+                                    const ExtismValType *inputs,
+                                    ExtismSize n_inputs,
+                                    const ExtismValType *outputs,
+                                    ExtismSize n_outputs,
+                                    ExtismFunctionType func,
+                                    void *user_data,
+                                    void (*free_user_data)(void *data));
+
+/*
+ Sets the name of the module from which plugins import the function. Plugins that were made with it already aren't concerned.
+ Does nothing if either is NULL, or the name is not UTF-8.
+ */
+void extism_function_set_namespace(ExtismFunction *function,
+                                   const char *namespace_);
+
+/*
+ Frees a host function; plugins that were made with it keep it. Does nothing for NULL.
+ */
+void extism_function_free(ExtismFunction *function);
+
+/*
+ Sends log lines to a file, which is appended to; to stderr if it is NULL, `-` or `stderr`, to stdout if `stdout`.
+
+ `log_level` is `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter as `extism=info,wasmtime=trace`; NULL is `error`.
+ False if the file can't be opened, or something gets this process' log lines already.
+ */
+bool extism_log_file(const char *filename,
+                     const char *log_level);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -28,6 +28,8 @@ pub struct PluginBuilder<'a> {
     pub(crate) source: WasmInput<'a>,
     pub(crate) read_memory: Option<ReadMemory>,
     pub(crate) wasi: bool,
+    pub(crate) environment_from_config: bool,
+    pub(crate) starts_late: bool,
     pub(crate) functions: Vec<Function>,
     pub(crate) fuel: Option<u64>,
     pub(crate) initialization_fuel: Option<u64>,
@@ -46,6 +48,8 @@ impl<'a> PluginBuilder<'a> {
             source: plugin.into(),
             read_memory: None,
             wasi: false,
+            environment_from_config: false,
+            starts_late: false,
             functions: Vec::new(),
             fuel: None,
             initialization_fuel: None,
@@ -69,6 +73,21 @@ impl<'a> PluginBuilder<'a> {
     /// has no arguments, environment or stdin, and what it prints is dropped, unless `EXTISM_ENABLE_WASI_OUTPUT` is set.
     pub fn with_wasi(mut self, wasi: bool) -> Self {
         self.wasi = wasi;
+        self
+    }
+
+    /// Whether the plugin's configuration is the environment that WASI shows it, as before version 1.0: at any time what it is
+    /// then, as `KEY=value`. What has a NUL in it is left out. Off, the environment is empty.
+    pub fn with_environment_from_config(mut self, environment: bool) -> Self {
+        self.environment_from_config = environment;
+        self
+    }
+
+    /// Whether the plugin's start function and all of its initialisers run at the first call, as before version 1.0: then they
+    /// see what was configured until there, and what is wrong with them is the call's error. Off, start function and
+    /// `_initialize` run when the plugin is made.
+    pub fn with_late_start(mut self, late: bool) -> Self {
+        self.starts_late = late;
         self
     }
 

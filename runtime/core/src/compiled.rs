@@ -48,6 +48,8 @@ pub(crate) struct Compiled {
     /// Without its modules.
     pub(crate) manifest: Manifest,
     pub(crate) wasi: bool,
+    pub(crate) environment_from_config: bool,
+    pub(crate) starts_late: bool,
     pub(crate) fuel: Option<u64>,
     pub(crate) initialization_fuel: Option<u64>,
     pub(crate) http_response_headers: bool,
@@ -108,6 +110,8 @@ impl Compiled {
             engine,
             manifest,
             wasi: builder.wasi,
+            environment_from_config: builder.environment_from_config,
+            starts_late: builder.starts_late,
             fuel: builder.fuel,
             initialization_fuel: builder.initialization_fuel.or(builder.fuel),
             http_response_headers: builder.http_response_headers,

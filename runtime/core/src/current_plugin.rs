@@ -27,6 +27,8 @@ pub struct CurrentPlugin<'p> {
     pub(crate) caller: Caller<'p, State>,
     /// Taken from the store when it is first asked for, as each time costs two atomics.
     kernel: Option<Arc<Kernel>>,
+    /// Whether the blocks that a built-in function gets stay the plugin's.
+    pub(crate) keeps_arguments: bool,
 }
 
 fn span(handle: MemoryHandle) -> Span {
@@ -41,6 +43,7 @@ impl<'p> CurrentPlugin<'p> {
         Self {
             caller,
             kernel: None,
+            keeps_arguments: false,
         }
     }
 
@@ -51,7 +54,7 @@ impl<'p> CurrentPlugin<'p> {
     /// The kernel, and the store that its functions need. Nothing of a plugin runs before its kernel is there, so the error is
     /// one of this crate.
     pub(crate) fn kernel(&mut self) -> Result<(&Kernel, &mut Caller<'p, State>), Error> {
-        let Self { caller, kernel } = self;
+        let Self { caller, kernel, .. } = self;
         if kernel.is_none() {
             kernel.clone_from(&caller.data().kernel);
         }

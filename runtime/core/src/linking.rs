@@ -296,8 +296,8 @@ impl SharedEngine {
         }
         let mut linker = Linker::new(&self.engine);
         linker.allow_shadowing(true);
-        host::env::link(&mut linker, EXTISM_ENV_MODULE, "")?;
-        host::env::link(&mut linker, OLD_MODULE, OLD_PREFIX)?;
+        host::env::link(&mut linker, EXTISM_ENV_MODULE, "", false)?;
+        host::env::link(&mut linker, OLD_MODULE, OLD_PREFIX, true)?;
         if wasi {
             host::wasi::link(&mut linker)?;
         }

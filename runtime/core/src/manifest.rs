@@ -35,6 +35,16 @@ pub enum WasmInput<'a> {
     ManifestRef(&'a Manifest),
 }
 
+impl WasmInput<'_> {
+    /// The text of a manifest; `None` if it isn't text that a manifest could be.
+    pub fn manifest_text(&self) -> Option<&str> {
+        match self {
+            Self::Data(data) => manifest_text(data),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! input_from {
     ($($(<$lt:lifetime>)? $ty:ty, $value:ident => $make:expr;)*) => {$(
         impl<'a> From<$ty> for WasmInput<'a> {

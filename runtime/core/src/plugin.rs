@@ -83,7 +83,8 @@ impl Plugin {
         builder.with_wasi(with_wasi).build()
     }
 
-    /// Makes a plugin of a compiled one. Unless it is a command its start function runs, and so does `_initialize`.
+    /// Makes a plugin of a compiled one. Unless it is a command its start function runs, and so does `_initialize`; after
+    /// [`PluginBuilder::with_late_start`] they don't yet.
     ///
     /// An error if something that it imports isn't there, its memory is larger than `max_pages`, one of its `allowed_paths`
     /// can't be opened, or that first code fails.
@@ -128,7 +129,7 @@ impl Plugin {
     /// What runs when the plugin is made.
     fn prepare(&mut self) -> Result<(), Error> {
         self.open()?;
-        if !self.compiled.exports.is_command {
+        if !self.compiled.exports.is_command && !self.compiled.starts_late {
             self.start()?;
             if self.compiled.exports.initialises_early {
                 self.initialise()?;
@@ -552,6 +553,7 @@ fn new_store(
         watch: watch.clone(),
         deadline: None,
         host_context: None,
+        environment: Vec::new(),
         lasting,
     };
     let mut store = Store::new(&compiled.engine.engine, state);

@@ -29,6 +29,8 @@ pub(crate) struct State {
     /// When the running call has to be over. `None` if it has time, or none is running.
     pub(crate) deadline: Option<Instant>,
     pub(crate) host_context: Option<Box<dyn Any + Send + Sync>>,
+    /// The environment whose size WASI has told last.
+    pub(crate) environment: Vec<String>,
     pub(crate) lasting: Lasting,
 }
 
@@ -72,6 +74,15 @@ impl PluginConfig {
     /// Runs `read` on the value, without a copy.
     pub(crate) fn with<R>(&self, key: &str, read: impl FnOnce(&str) -> R) -> Option<R> {
         self.lock().get(key).map(|value| read(value))
+    }
+
+    /// All that can be in an environment, as `KEY=value`.
+    pub(crate) fn environment(&self) -> Vec<String> {
+        let values = self.lock();
+        let variables = values.iter().map(|(key, value)| format!("{key}={value}"));
+        variables
+            .filter(|variable| !variable.contains('\0'))
+            .collect()
     }
 
     /// Adds and replaces what a JSON object of strings says; null removes a key. An error, and no change at all, if it is

@@ -1,18 +1,20 @@
 //! Plugins: calls, their output and errors, configuration, cancellation.
 
 use std::{
-    borrow::Cow,
-    collections::HashMap,
     ffi::{CString, c_char, c_void},
-    ops::{Deref, DerefMut},
-    ptr::{self, NonNull},
-    sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use extism_core::{CallError, CancelHandle, HostContext, Plugin, PluginConfig};
+use extism_core::{CallError, HostContext, Plugin, PluginConfig};
+use extism_ffi::{
+    apart_from,
+    cancel::Cancel,
+    exclusive::{Entered, Exclusive},
+    start_of,
+};
+
+pub use extism_ffi::cancel::{ExtismCancelHandle, extism_plugin_cancel};
 
 use super::{
     CBoolResult, ExtismSize, borrow, boundary, bytes, c_text, current_plugin::Context, take, text,
@@ -25,8 +27,7 @@ pub struct ExtismPlugin {
     /// What host functions can get at while the session is theirs.
     config: PluginConfig,
     exists: Box<dyn Fn(&str) -> bool + Send + Sync>,
-    cancel: CancelHandle,
-    cancel_number: OnceLock<usize>,
+    cancel: Cancel,
     /// A host function has freed the plugin that called it: that is done when the call is over.
     is_freed: AtomicBool,
 }
@@ -42,95 +43,13 @@ struct ErrorText {
     is_of_plugin: bool,
 }
 
-/// Something that one thread at a time may use, and may know that it does.
-struct Exclusive<T> {
-    value: Mutex<T>,
-    /// Which thread uses it, by [`this_thread`]; 0 for none.
-    user: AtomicUsize,
-}
-
-/// A number for this thread, other than those of all others and than 0: an address that is its own.
-fn this_thread() -> usize {
-    thread_local!(static PLACE: u8 = const { 0 });
-    PLACE.with(|place| ptr::from_ref(place).addr())
-}
-
-impl<T> Exclusive<T> {
-    fn new(value: T) -> Self {
-        Self {
-            value: Mutex::new(value),
-            user: AtomicUsize::new(0),
-        }
-    }
-
-    /// Whether this thread uses it already. Nobody else can make it so, or end it.
-    fn is_mine(&self) -> bool {
-        self.user.load(Ordering::Relaxed) == this_thread()
-    }
-
-    /// Waits until nobody else uses it. `None` if this thread does.
-    fn enter(&self) -> Option<Entered<'_, T>> {
-        if self.is_mine() {
-            return None;
-        }
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(self.entered(value))
-    }
-
-    /// `None` also if anybody else uses it.
-    fn try_enter(&self) -> Option<Entered<'_, T>> {
-        if self.is_mine() {
-            return None;
-        }
-        match self.value.try_lock() {
-            Ok(value) => Some(self.entered(value)),
-            Err(std::sync::TryLockError::Poisoned(value)) => Some(self.entered(value.into_inner())),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        }
-    }
-
-    fn entered<'a>(&'a self, value: MutexGuard<'a, T>) -> Entered<'a, T> {
-        self.user.store(this_thread(), Ordering::Relaxed);
-        Entered {
-            value,
-            user: &self.user,
-        }
-    }
-}
-
-struct Entered<'a, T> {
-    value: MutexGuard<'a, T>,
-    user: &'a AtomicUsize,
-}
-
-impl<T> Deref for Entered<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl<T> DerefMut for Entered<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
-    }
-}
-
-impl<T> Drop for Entered<'_, T> {
-    fn drop(&mut self) {
-        self.user.store(0, Ordering::Relaxed);
-    }
-}
-
 impl ExtismPlugin {
     pub(crate) fn new(plugin: Plugin) -> Self {
         Self {
             id: plugin.id.into_bytes(),
             config: plugin.config(),
             exists: Box::new(plugin.function_checker()),
-            cancel: plugin.cancel_handle(),
-            cancel_number: OnceLock::new(),
+            cancel: Cancel::new(plugin.cancel_handle()),
             is_freed: AtomicBool::new(false),
             session: Exclusive::new(Session {
                 plugin,
@@ -156,19 +75,6 @@ impl Session {
         code
     }
 
-    /// The input, copied if it is a part of the last output: the plugin's memory is made as new before it is read.
-    fn kept<'a>(&self, input: &'a [u8]) -> Cow<'a, [u8]> {
-        match self
-            .plugin
-            .output()
-            .as_ptr_range()
-            .contains(&input.as_ptr())
-        {
-            true => input.to_vec().into(),
-            false => input.into(),
-        }
-    }
-
     fn call(&mut self, name: &str, input: &[u8], context: Option<HostContext>) -> i32 {
         let result = self.plugin.call_raw(name, input, context);
         match result {
@@ -182,14 +88,6 @@ impl Session {
                 }
                 failure.code
             }
-        }
-    }
-}
-
-impl Drop for ExtismPlugin {
-    fn drop(&mut self) {
-        if let Some(number) = self.cancel_number.get() {
-            cancel_handles().remove(number);
         }
     }
 }
@@ -325,7 +223,7 @@ pub unsafe extern "C" fn extism_plugin_call_with_host_context(
             (!host_context.is_null()).then(|| Box::new(Context(host_context)) as HostContext);
         let code = match (name, input) {
             (Ok(name), Ok(input)) => {
-                let input = session.kept(input);
+                let input = apart_from(session.plugin.output(), input);
                 let code = boundary(None, || Some(session.call(name, &input, context)));
                 code.unwrap_or_else(|| session.fail("the runtime panicked", -1))
             }
@@ -393,10 +291,7 @@ pub unsafe extern "C" fn extism_plugin_output_data(plugin: *mut ExtismPlugin) ->
     boundary(ptr::null(), || {
         // SAFETY: by this function's contract.
         let session = unsafe { borrow(plugin) }.and_then(|plugin| plugin.session.enter());
-        let output = |session: Entered<'_, Session>| match session.plugin.output() {
-            [] => NonNull::<u8>::dangling().as_ptr().cast_const(),
-            output => output.as_ptr(),
-        };
+        let output = |session: Entered<'_, Session>| start_of(session.plugin.output());
         session.map_or(ptr::null(), output)
     })
 }
@@ -436,18 +331,6 @@ pub unsafe extern "C" fn extism_plugin_allow_http_response_headers(plugin: *mut 
     });
 }
 
-/// What cancels a plugin's calls.
-pub struct ExtismCancelHandle {
-    _opaque: (),
-}
-
-/// Cancel handles by number. A handle is its number and leads nowhere, so it does no harm when its plugin is gone.
-fn cancel_handles() -> MutexGuard<'static, HashMap<usize, CancelHandle>> {
-    static HANDLES: OnceLock<Mutex<HashMap<usize, CancelHandle>>> = OnceLock::new();
-    let handles = HANDLES.get_or_init(Mutex::default);
-    handles.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What cancels this plugin's calls, from any thread. It needn't be freed, and does nothing any more when the plugin is freed.
 /// NULL for NULL.
 ///
@@ -458,31 +341,9 @@ fn cancel_handles() -> MutexGuard<'static, HashMap<usize, CancelHandle>> {
 pub unsafe extern "C" fn extism_plugin_cancel_handle(
     plugin: *const ExtismPlugin,
 ) -> *const ExtismCancelHandle {
-    static NUMBERS: AtomicUsize = AtomicUsize::new(1);
     boundary(ptr::null(), || {
         // SAFETY: by this function's contract.
-        let Some(plugin) = (unsafe { borrow(plugin) }) else {
-            return ptr::null();
-        };
-        let number = *plugin.cancel_number.get_or_init(|| {
-            let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-            cancel_handles().insert(number, plugin.cancel.clone());
-            number
-        });
-        ptr::without_provenance(number)
-    })
-}
-
-/// Ends the plugin's running call, as if its time were up; does nothing if none is running. False if the handle is NULL, or
-/// its plugin is gone.
-///
-/// # Safety
-///
-/// None: any pointer may be passed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn extism_plugin_cancel(handle: *const ExtismCancelHandle) -> CBoolResult {
-    boundary(0, || {
-        let cancel = cancel_handles().get(&handle.addr()).cloned();
-        cancel.is_some_and(|cancel| cancel.cancel().is_ok()).into()
+        let plugin = unsafe { borrow(plugin) };
+        plugin.map_or(ptr::null(), |plugin| plugin.cancel.pointer())
     })
 }

@@ -343,6 +343,54 @@ fn plugins_from_before_1_0_run() {
     assert_eq!(run(modules(&[(Some("env"), env), (None, module)])), 6);
 }
 
+/// Those of today free what they are given, so their PDKs don't; the PDKs of that time do it themselves, or use it again.
+#[test]
+fn plugins_from_before_1_0_keep_what_they_pass() {
+    let plugin = |module: &str, prefix: &str| {
+        let import = |name: &str, ty: &str| {
+            format!(r#"(import "{module}" "{prefix}{name}" (func ${name} {ty}))"#)
+        };
+        let imports = [
+            import("alloc", "(param i64) (result i64)"),
+            import("length", "(param i64) (result i64)"),
+            import("config_get", "(param i64) (result i64)"),
+            import("var_get", "(param i64) (result i64)"),
+            import("var_set", "(param i64 i64)"),
+            import("log_info", "(param i64)"),
+        ];
+        let calls = [
+            "(drop (call $config_get (local.get $block)))",
+            "(drop (call $var_get (local.get $block)))",
+            "(call $var_set (call $alloc (i64.const 1)) (local.get $block))",
+            "(call $var_set (local.get $block) (call $alloc (i64.const 1)))",
+            "(call $log_info (local.get $block))",
+        ];
+        let exports = calls.iter().enumerate().map(|(number, call)| {
+            format!(
+                r#"(func (export "{number}") (result i32) (local $block i64)
+                  (local.set $block (call $alloc (i64.const 9)))
+                  {call}
+                  (i32.wrap_i64 (call $length (local.get $block))))"#
+            )
+        });
+        let exports: String = exports.collect();
+        Plugin::new(
+            format!("(module {} {exports})", imports.concat()),
+            [],
+            false,
+        )
+        .unwrap()
+    };
+    for (mut plugin, kept) in [
+        (plugin("env", "extism_"), 9),
+        (plugin("extism:host/env", ""), 0),
+    ] {
+        for call in ["0", "1", "2", "3", "4"] {
+            assert_eq!(plugin.call_raw(call, b"", None).unwrap(), kept, "{call}");
+        }
+    }
+}
+
 #[test]
 fn proposals_are_on_or_off_as_promised() {
     for module in [

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use extism::{CallError, Manifest, Plugin, Wasm};
+use extism::{CallError, Manifest, Plugin, PluginBuilder, Wasm};
 
 const WASI: &str = r#"(module
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
@@ -166,4 +166,80 @@ fn there_is_no_environment() {
     let mut plugin = Plugin::new(manifest(), [], true).unwrap();
     assert_eq!(code(&mut plugin, "environment", &[]), Ok(0));
     assert!(plugin.has_wasi());
+}
+
+const ENVIRONMENT: &str = r#"(module
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
+  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+  (import "extism:host/env" "store_u8" (func $store_u8 (param i64 i32)))
+  (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
+  (memory (export "memory") 1)
+  (global $start (mut i32) (i32.const -1))
+  (func (export "_initialize")
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (global.set $start (i32.load (i32.const 0))))
+  ;; How many variables there were at the start; -1 if there was none.
+  (func (export "start") (result i32) (global.get $start))
+  ;; The texts, from where the first address leads to.
+  (func (export "environment") (result i32) (local $at i32) (local $size i32) (local $block i64)
+    (if (call $sizes (i32.const 0) (i32.const 4)) (then (return (i32.const -1))))
+    (local.set $size (i32.load (i32.const 4)))
+    (if (i32.eqz (local.get $size)) (then (return (i32.const 0))))
+    (if (call $get (i32.const 100) (i32.const 1000)) (then (return (i32.const -2))))
+    (local.set $block (call $alloc (i64.extend_i32_u (local.get $size))))
+    (loop $next
+      (call $store_u8 (i64.add (local.get $block) (i64.extend_i32_u (local.get $at)))
+        (i32.load8_u (i32.add (i32.load (i32.const 100)) (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $at) (local.get $size))))
+    (call $output_set (local.get $block) (i64.extend_i32_u (local.get $size)))
+    (i32.load (i32.const 0)))
+  (func (export "outside") (result i32)
+    (if (i32.ne (call $sizes (i32.const 65533) (i32.const 4)) (i32.const 21)) (then (return (i32.const 1))))
+    (if (i32.ne (call $sizes (i32.const 0) (i32.const -1)) (i32.const 21)) (then (return (i32.const 2))))
+    (if (call $sizes (i32.const 0) (i32.const 4)) (then (return (i32.const 3))))
+    (if (i32.ne (call $get (i32.const 65533) (i32.const 0)) (i32.const 21)) (then (return (i32.const 4))))
+    (if (i32.ne (call $get (i32.const 0) (i32.const 65533)) (i32.const 21)) (then (return (i32.const 5))))
+    (i32.const 0)))"#;
+
+fn environment(plugin: &mut Plugin) -> (i32, String) {
+    let count = plugin.call_raw("environment", b"", None).unwrap();
+    (count, String::from_utf8(plugin.output().to_vec()).unwrap())
+}
+
+#[test]
+fn the_environment_is_the_configuration_if_told_so() {
+    let manifest = Manifest::new([Wasm::data(ENVIRONMENT)]).with_config_key("KEY", "value");
+    let builder = || PluginBuilder::new(&manifest).with_wasi(true);
+    let mut plugin = builder().build().unwrap();
+    assert_eq!(environment(&mut plugin), (0, String::new()));
+
+    let mut plugin = builder()
+        .with_environment_from_config(true)
+        .build()
+        .unwrap();
+    assert_eq!(environment(&mut plugin), (1, "KEY=value\0".to_owned()));
+    let changes = br#"{"KEY": "=", "A": "b", "NUL": "a\u0000b"}"#;
+    plugin.config().merge(changes).unwrap();
+    assert_eq!(environment(&mut plugin), (2, "A=b\0KEY==\0".to_owned()));
+    assert_eq!(plugin.call_raw("outside", b"", None).unwrap(), 0);
+}
+
+#[test]
+fn a_late_start_waits_for_the_first_call() {
+    let manifest = Manifest::new([Wasm::data(ENVIRONMENT)]);
+    for (late, variables) in [(false, 0), (true, 1)] {
+        let builder = PluginBuilder::new(&manifest).with_wasi(true);
+        let builder = builder.with_environment_from_config(true);
+        let mut plugin = builder.with_late_start(late).build().unwrap();
+        plugin.config().merge(br#"{"KEY": "value"}"#).unwrap();
+        assert_eq!(plugin.call_raw("start", b"", None).unwrap(), variables);
+    }
+    // What is wrong with it is the call's error.
+    let broken = r#"(module (func $start unreachable) (start $start) (func (export "run")))"#;
+    assert!(PluginBuilder::new(broken).build().is_err());
+    let builder = PluginBuilder::new(broken).with_late_start(true);
+    let mut plugin = builder.build().unwrap();
+    assert!(plugin.call::<_, ()>("run", "").is_err());
 }

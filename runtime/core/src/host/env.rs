@@ -1,7 +1,7 @@
 //! The functions that every host provides under `extism:host/env`, beside the kernel's exports.
 //!
-//! Each owns the blocks that it gets as arguments and frees them; the block that it returns is the plugin's. An argument that
-//! is no handle ends the plugin's call with an error.
+//! Each owns the blocks that it gets as arguments and frees them, but under the names from before 1.0, where they stay the
+//! plugin's; the block that it returns is the plugin's. An argument that is no handle ends the plugin's call with an error.
 
 use anyhow::{anyhow, bail};
 use tracing::{Level, level_filters::LevelFilter};
@@ -33,16 +33,24 @@ pub(crate) const NAMES: [&str; 12] = [
     "log_error",
 ];
 
-/// Defines all of them in `module`, with `prefix` in front of their names.
-pub(crate) fn link(linker: &mut Linker<State>, module: &str, prefix: &str) -> Result<(), Error> {
+/// Defines all of them in `module`, with `prefix` in front of their names. With `keeps_arguments` they free none of the blocks
+/// that they are given.
+pub(crate) fn link(
+    linker: &mut Linker<State>,
+    module: &str,
+    prefix: &str,
+    keeps_arguments: bool,
+) -> Result<(), Error> {
     macro_rules! define {
         ($($name:ident($($arg:ident),*) -> $result:ty = $body:expr;)*) => {$(
             linker.func_wrap(
                 module,
                 &format!("{prefix}{}", stringify!($name)),
-                |caller: Caller<'_, State>, $($arg: u64),*| -> wasmtime::Result<$result> {
+                move |caller: Caller<'_, State>, $($arg: u64),*| -> wasmtime::Result<$result> {
                     let body: fn(&mut CurrentPlugin<'_>, $(define!(@ $arg u64)),*) -> Result<$result, Error> = $body;
-                    body(&mut CurrentPlugin::new(caller), $($arg),*).map_err(wasm)
+                    let mut plugin = CurrentPlugin::new(caller);
+                    plugin.keeps_arguments = keeps_arguments;
+                    body(&mut plugin, $($arg),*).map_err(wasm)
                 },
             )?;
         )*};
@@ -80,14 +88,18 @@ impl CurrentPlugin<'_> {
         kernel.bytes(&*caller, span)
     }
 
-    /// A copy of an argument's bytes, whose block is freed.
+    /// A copy of an argument's bytes, whose block is given back.
     pub(crate) fn take(&mut self, handle: u64, what: &str) -> Result<Vec<u8>, Error> {
         let bytes = self.argument(handle, what)?.to_vec();
         self.give_back(handle)?;
         Ok(bytes)
     }
 
+    /// Frees an argument's block, unless it stays the plugin's.
     pub(crate) fn give_back(&mut self, handle: u64) -> Result<(), Error> {
+        if self.keeps_arguments {
+            return Ok(());
+        }
         let (kernel, caller) = self.kernel()?;
         kernel.free(caller, handle)
     }
@@ -141,7 +153,7 @@ fn var_set(plugin: &mut CurrentPlugin<'_>, key: u64, value: u64) -> Result<(), E
     vars.set(&key, bytes, limit)
 }
 
-/// `log_*(message)`: frees the message also when its level is not wanted, and then doesn't even look whether it is one.
+/// `log_*(message)`: gives the message back also when its level is not wanted, and then doesn't even look whether it is one.
 fn log(plugin: &mut CurrentPlugin<'_>, message: u64, level: Level) -> Result<(), Error> {
     if level > LevelFilter::current() {
         return plugin.give_back(message);

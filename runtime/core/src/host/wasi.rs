@@ -1,4 +1,4 @@
-//! WASI preview 1: Wasmtime's, but for waiting, which ends with the call.
+//! WASI preview 1: Wasmtime's, but for waiting, which ends with the call, and for the environment.
 
 use std::{
     env,
@@ -61,6 +61,8 @@ const MODULE: &str = "wasi_snapshot_preview1";
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<(), Error> {
     p1::add_to_linker_sync(linker, wasi)?;
     linker.func_wrap(MODULE, "poll_oneoff", poll_oneoff)?;
+    linker.func_wrap(MODULE, "environ_sizes_get", environ_sizes_get)?;
+    linker.func_wrap(MODULE, "environ_get", environ_get)?;
     Ok(())
 }
 
@@ -71,6 +73,57 @@ fn wasi(state: &mut State) -> &mut WasiP1Ctx {
 
 const EINVAL: i32 = 28;
 const EFAULT: i32 = 21;
+
+fn memory(caller: &mut Caller<'_, State>) -> wasmtime::Result<Memory> {
+    let memory = caller
+        .get_export("memory")
+        .and_then(|export| export.into_memory());
+    memory.ok_or_else(|| wasmtime::Error::msg("missing required memory export"))
+}
+
+/// Tells how many variables there are, and their size with a NUL behind each.
+fn environ_sizes_get(
+    mut caller: Caller<'_, State>,
+    count: i32,
+    size: i32,
+) -> wasmtime::Result<i32> {
+    let memory = memory(&mut caller)?;
+    let (data, state) = memory.data_and_store_mut(&mut caller);
+    // Kept, since the plugin makes room for this one: it may be another one when it asks again.
+    state.environment = match state.compiled.environment_from_config {
+        true => state.lasting.config.environment(),
+        false => Vec::new(),
+    };
+    let bytes: usize = state.environment.iter().map(|text| text.len() + 1).sum();
+    let written = write(data, count, &(state.environment.len() as u32).to_le_bytes())
+        .and_then(|()| write(data, size, &(bytes as u32).to_le_bytes()));
+    Ok(written.map_or(EFAULT, |()| 0))
+}
+
+/// Writes the variables one behind the other, and the address of each into a list.
+fn environ_get(mut caller: Caller<'_, State>, list: i32, texts: i32) -> wasmtime::Result<i32> {
+    let memory = memory(&mut caller)?;
+    let (data, state) = memory.data_and_store_mut(&mut caller);
+    let (mut place, mut text) = (list, texts);
+    for variable in &state.environment {
+        let with_nul = [variable.as_bytes(), b"\0"].concat();
+        let written =
+            write(data, place, &text.to_le_bytes()).and_then(|()| write(data, text, &with_nul));
+        if written.is_none() {
+            return Ok(EFAULT);
+        }
+        place = place.wrapping_add(4);
+        text = text.wrapping_add(with_nul.len() as i32);
+    }
+    Ok(0)
+}
+
+/// `None` if that isn't in the memory.
+fn write(data: &mut [u8], at: i32, bytes: &[u8]) -> Option<()> {
+    let place = data.get_mut(at as u32 as usize..)?;
+    place.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(())
+}
 
 /// The sizes of a subscription and of an event in the plugin's memory, in bytes.
 const SUBSCRIPTION: usize = 48;
@@ -85,10 +138,7 @@ fn poll_oneoff(
     count: i32,
     ready: i32,
 ) -> wasmtime::Result<i32> {
-    let memory = caller
-        .get_export("memory")
-        .and_then(|export| export.into_memory());
-    let memory = memory.ok_or_else(|| wasmtime::Error::msg("missing required memory export"))?;
+    let memory = memory(&mut caller)?;
     if count == 0 {
         return Ok(EINVAL);
     }

@@ -3,13 +3,13 @@
 use std::{
     ffi::{c_char, c_void},
     ptr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use extism_core::{CurrentPlugin, Error, Function, Val, ValType};
 use smallvec::SmallVec;
 
-use super::{ExtismSize, borrow, boundary, current_plugin::ExtismCurrentPlugin, list, take, text};
+use crate::{ExtismSize, borrow, boundary, current_plugin::ExtismCurrentPlugin, list, take, text};
 
 /// The type of a value.
 #[repr(C)]
@@ -152,16 +152,24 @@ pub type ExtismFunctionType = Option<
 /// See `extism_function_new`.
 type FreeUserData = Option<unsafe extern "C" fn(data: *mut c_void)>;
 
-/// A host function, before plugins are made with it: once for each.
+/// A host function, for plugins that are made with it.
 pub struct ExtismFunction(Mutex<Option<Function>>);
 
 impl ExtismFunction {
-    /// The function, for the one plugin that gets it.
-    pub(crate) fn take(&self) -> Result<Function, Error> {
-        let function = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        function.ok_or_else(|| {
+    fn lock(&self) -> MutexGuard<'_, Option<Function>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The function, for the one plugin that gets it. An error if one has it already.
+    pub fn take(&self) -> Result<Function, Error> {
+        self.lock().take().ok_or_else(|| {
             Error::msg("Function cannot be registered with multiple different Plugins")
         })
+    }
+
+    /// The function, for one of any number of plugins. `None` if it was [taken](Self::take).
+    pub fn get(&self) -> Option<Function> {
+        self.lock().clone()
     }
 }
 
@@ -198,11 +206,12 @@ const MAX_TYPES: ExtismSize = 1000;
 /// How many values need no place on the heap.
 const FEW: usize = 4;
 
-/// Makes a host function. Plugins import it by `name` from `extism:host/user`, unless `extism_function_set_namespace` says
-/// otherwise.
+/// Makes a host function. Plugins import it by `name` from `extism:host/user`, in the API from before 1.0 from `env`, unless
+/// `extism_function_set_namespace` says otherwise.
 ///
 /// A type list that is NULL is empty. Host functions run, and data is freed, on whichever thread uses the plugin. Unless it is
-/// NULL, `user_data` is given to `free_user_data`, which may be NULL, once the last plugin with the function is freed.
+/// NULL, `user_data` is given to `free_user_data`, which may be NULL, once the last plugin with the function is freed; in the API
+/// from before 1.0 once the function is, too.
 ///
 /// Returns NULL if `name` or `func` is NULL, the name is not UTF-8, or a type is none. To be freed by `extism_function_free`.
 ///
@@ -291,8 +300,8 @@ fn call(
     Ok(())
 }
 
-/// Sets the name of the module from which plugins import the function. Does nothing if a plugin was made with it already, or
-/// if either is NULL, or the name is not UTF-8.
+/// Sets the name of the module from which plugins import the function. Plugins that were made with it already aren't concerned.
+/// Does nothing if either is NULL, or the name is not UTF-8.
 ///
 /// # Safety
 ///
@@ -305,11 +314,10 @@ pub unsafe extern "C" fn extism_function_set_namespace(
     boundary((), || {
         // SAFETY: by this function's contract.
         let (function, namespace) = unsafe { (borrow(function), text(namespace)) };
-        if let (Some(function), Ok(namespace)) = (function, namespace) {
-            let mut function = function.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(function) = function.as_mut() {
-                function.set_namespace(namespace);
-            }
+        if let (Some(function), Ok(namespace)) = (function, namespace)
+            && let Some(function) = function.lock().as_mut()
+        {
+            function.set_namespace(namespace);
         }
     });
 }

@@ -1,0 +1,3 @@
+//! Exports what the released library does.
+
+pub use extism_runtime::sdk::*;
