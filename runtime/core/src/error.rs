@@ -78,6 +78,9 @@ pub struct Failure {
 /// What a trap's backtrace begins with.
 const BACKTRACE: &str = "error while executing at wasm backtrace:";
 
+/// What stands around the backtrace where a core dump was asked for: a list of all that is in it, for nobody to read.
+const COREDUMP: &str = "wasm coredump generated while executing ";
+
 impl Failure {
     pub(crate) fn new(error: impl Into<Error>, code: i32) -> Self {
         Self {
@@ -88,7 +91,9 @@ impl Failure {
 
     /// The whole story in one text: a trap's backtrace and, below it, its cause; of everything else the outermost error.
     pub fn text(&self) -> String {
-        let text = self.error.to_string();
+        let mut texts = self.error.chain().map(ToString::to_string);
+        let text = texts.find(|text| !text.starts_with(COREDUMP));
+        let text = text.unwrap_or_default();
         if !text.starts_with(BACKTRACE) {
             return text;
         }

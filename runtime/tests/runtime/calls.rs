@@ -72,6 +72,29 @@ fn a_trap_has_its_backtrace_and_its_cause() {
     assert!(text.ends_with(cause), "{text}");
 }
 
+/// The list of what is in the core dump stood in the backtrace's place, without a cause.
+#[test]
+fn a_trap_that_leaves_a_core_dump_has_the_same_text() {
+    let file = std::env::temp_dir().join(format!("extism-core-{}", std::process::id()));
+    let builder = PluginBuilder::new(wat(ENDS)).with_coredump(&file);
+    let failure = builder
+        .build()
+        .unwrap()
+        .call_raw("trap", b"", None)
+        .unwrap_err();
+    let dump = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(dump.starts_with(b"\0asm"));
+    assert_eq!(failure.code, 134);
+    let text = failure.text();
+    assert!(
+        text.starts_with("error while executing at wasm backtrace:\n"),
+        "{text}"
+    );
+    let cause = "\n\nCaused by:\n    wasm trap: wasm `unreachable` instruction executed";
+    assert!(text.ends_with(cause), "{text}");
+}
+
 #[test]
 fn the_return_code_is_an_error_in_rust() {
     let mut plugin = plugin(ENDS);

@@ -47,7 +47,7 @@ impl Server {
     }
 }
 
-fn read_request(stream: &mut impl Read) -> String {
+pub(super) fn read_request(stream: &mut impl Read) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -65,7 +65,7 @@ fn read_request(stream: &mut impl Read) -> String {
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
         }
     }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
@@ -106,7 +106,7 @@ const CLIENT: &str = r#"(module
     (call $output (call $http_headers)))
   (func (export "bad_handle") (drop (call $http_request (i64.const 12345) (i64.const 0)))))"#;
 
-fn manifest(hosts: &[&str]) -> Manifest {
+pub(super) fn manifest(hosts: &[&str]) -> Manifest {
     let manifest = Manifest::new([Wasm::data(CLIENT)]);
     manifest.with_allowed_hosts(hosts.iter().map(ToString::to_string))
 }
@@ -115,7 +115,7 @@ fn client() -> Plugin {
     Plugin::new(manifest(&["127.0.0.1"]), [], false).unwrap()
 }
 
-fn get(url: &str) -> String {
+pub(super) fn get(url: &str) -> String {
     format!(r#"{{"url": "{url}"}}"#)
 }
 

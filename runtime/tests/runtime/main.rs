@@ -5,6 +5,7 @@ mod calls;
 mod deadlines;
 mod host_functions;
 mod http;
+mod http_faults;
 mod joining;
 mod limits;
 mod linking;
