@@ -25,8 +25,8 @@ use crate::{
 /// because the call's time or fuel is used up.
 pub struct CurrentPlugin<'p> {
     pub(crate) caller: Caller<'p, State>,
-    /// Whether the blocks that a built-in function gets stay the plugin's.
-    pub(crate) keeps_arguments: bool,
+    /// Whether a built-in function was called by its name from before 1.0: what it gets stays the plugin's then.
+    pub(crate) by_old_name: bool,
 }
 
 fn span(handle: MemoryHandle) -> Span {
@@ -40,7 +40,7 @@ impl<'p> CurrentPlugin<'p> {
     pub(crate) fn new(caller: Caller<'p, State>) -> Self {
         Self {
             caller,
-            keeps_arguments: false,
+            by_old_name: false,
         }
     }
 
