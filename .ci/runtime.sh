@@ -33,7 +33,7 @@ fi
 rustup target add wasm32-wasip1
 
 step "the tests with plugin and kernel as two instances"
-EXTISM_JOIN=0 cargo test --locked --test runtime --test c_api --test logging
+EXTISM_JOIN=0 cargo test --locked --test runtime --test c_api --test logging --test api
 
 step "the library as it is shipped"
 libraries=$(runtime/shipped.sh)

@@ -27,8 +27,8 @@ pub struct CurrentPlugin<'p> {
     pub(crate) caller: Caller<'p, State>,
     /// Taken from the store when it is first asked for, as each time costs two atomics.
     kernel: Option<Arc<Kernel>>,
-    /// Whether the blocks that a built-in function gets stay the plugin's.
-    pub(crate) keeps_arguments: bool,
+    /// Whether a built-in function was called by its name from before 1.0: what it gets stays the plugin's then.
+    pub(crate) by_old_name: bool,
 }
 
 fn span(handle: MemoryHandle) -> Span {
@@ -43,7 +43,7 @@ impl<'p> CurrentPlugin<'p> {
         Self {
             caller,
             kernel: None,
-            keeps_arguments: false,
+            by_old_name: false,
         }
     }
 

@@ -172,6 +172,27 @@ fn method_headers_and_body_are_sent() {
     );
 }
 
+/// The same plugin from before 1.0, whose requests may say `header`.
+#[test]
+fn requests_from_before_1_0_have_another_word_for_headers() {
+    let server = Server::new(|_| answer("200 OK", "", "done"));
+    let url = server.url("/");
+    let old = CLIENT.replace(r#""extism:host/env" ""#, r#""env" "extism_"#);
+    let plugin = |wasm: &str| {
+        let manifest = Manifest::new([Wasm::data(wasm)]).with_allowed_host("127.0.0.1");
+        Plugin::new(manifest, [], false).unwrap()
+    };
+    for word in ["header", "headers"] {
+        let request = format!(r#"{{"url": "{url}", "{word}": {{"x-it": "is {word}"}}}}"#);
+        let response: String = plugin(&old).call("request", &request).unwrap();
+        assert_eq!(response, "done");
+        let sent = server.requests().pop().unwrap();
+        assert!(sent.contains(&format!("x-it: is {word}")), "{sent}");
+        let today = plugin(CLIENT).call::<_, String>("request", &request);
+        assert_eq!(today.is_ok(), word == "headers");
+    }
+}
+
 #[test]
 fn only_hosts_that_match_are_allowed() {
     let server = Server::new(|_| answer("200 OK", "", "here"));

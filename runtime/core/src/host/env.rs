@@ -33,13 +33,12 @@ pub(crate) const NAMES: [&str; 12] = [
     "log_error",
 ];
 
-/// Defines all of them in `module`, with `prefix` in front of their names. With `keeps_arguments` they free none of the blocks
-/// that they are given.
+/// Defines all of them in `module`, with `prefix` in front of their names, which are those of today or those from before 1.0.
 pub(crate) fn link(
     linker: &mut Linker<State>,
     module: &str,
     prefix: &str,
-    keeps_arguments: bool,
+    by_old_name: bool,
 ) -> Result<(), Error> {
     macro_rules! define {
         ($($name:ident($($arg:ident),*) -> $result:ty = $body:expr;)*) => {$(
@@ -49,7 +48,7 @@ pub(crate) fn link(
                 move |caller: Caller<'_, State>, $($arg: u64),*| -> wasmtime::Result<$result> {
                     let body: fn(&mut CurrentPlugin<'_>, $(define!(@ $arg u64)),*) -> Result<$result, Error> = $body;
                     let mut plugin = CurrentPlugin::new(caller);
-                    plugin.keeps_arguments = keeps_arguments;
+                    plugin.by_old_name = by_old_name;
                     body(&mut plugin, $($arg),*).map_err(wasm)
                 },
             )?;
@@ -97,7 +96,7 @@ impl CurrentPlugin<'_> {
 
     /// Frees an argument's block, unless it stays the plugin's.
     pub(crate) fn give_back(&mut self, handle: u64) -> Result<(), Error> {
-        if self.keeps_arguments {
+        if self.by_old_name {
             return Ok(());
         }
         let (kernel, caller) = self.kernel()?;

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use extism_manifest::HttpRequest;
+use serde::Deserialize;
 use ureq::{
     Agent, Body,
     http::{Method, Request, Response as HttpResponse, StatusCode, header},
@@ -204,6 +205,26 @@ fn check_allowed(hosts: Option<&[String]>, url: &Url) -> Result<(), Error> {
     Err(CallError::NotAllowed(url.to_string()).into())
 }
 
+/// A request as it was written before 1.0.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldRequest {
+    url: String,
+    #[serde(default, alias = "header")]
+    headers: BTreeMap<String, String>,
+    method: Option<String>,
+}
+
+impl From<OldRequest> for HttpRequest {
+    fn from(request: OldRequest) -> Self {
+        Self {
+            url: request.url,
+            headers: request.headers,
+            method: request.method,
+        }
+    }
+}
+
 /// `http_request(request, body) -> response`: the request as JSON, the body as it is, 0 for none; the response's body.
 pub(crate) fn http_request(
     plugin: &mut CurrentPlugin<'_>,
@@ -220,7 +241,10 @@ pub(crate) fn http_request(
     };
     plugin.give_back(request)?;
     plugin.give_back(body)?;
-    let request: HttpRequest = serde_json::from_slice(&json)?;
+    let request = match plugin.by_old_name {
+        true => serde_json::from_slice::<OldRequest>(&json)?.into(),
+        false => serde_json::from_slice(&json)?,
+    };
     refuse_by_text(plugin, &request)?;
 
     let response = in_time(plugin, request, bytes)?;
