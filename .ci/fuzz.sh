@@ -23,4 +23,4 @@ words=-dict=runtime/fuzz/words.dict
 fuzz runtime/fuzz wasm tests/plugins "$words" -max_len=8192
 fuzz runtime/fuzz wat tests/plugins "$words" -max_len=8192
 fuzz runtime/fuzz manifest runtime/fuzz/seeds/manifest "$words" -max_len=4096
-fuzz runtime/fuzz calls "" -max_len=4096
+fuzz runtime/fuzz calls "" -max_len=4096 -len_control=0

@@ -8,7 +8,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_void},
     ptr::{null, null_mut},
     slice,
-    sync::Once,
+    sync::{Mutex, Once},
 };
 
 use arbitrary::Arbitrary;
@@ -450,16 +450,15 @@ impl Making {
     }
 }
 
-/// The same text for ever.
+/// The same text for ever, where the leak detector finds it.
 fn interned(text: String) -> &'static str {
-    thread_local!(static TEXTS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
-    TEXTS.with_borrow_mut(|texts| {
-        if let Some(known) = texts.iter().find(|known| **known == text) {
-            return *known;
-        }
-        texts.push(Box::leak(text.into_boxed_str()));
-        texts[texts.len() - 1]
-    })
+    static TEXTS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let mut texts = TEXTS.lock().unwrap();
+    if let Some(known) = texts.iter().find(|known| **known == text) {
+        return known;
+    }
+    texts.push(Box::leak(text.into_boxed_str()));
+    texts[texts.len() - 1]
 }
 
 unsafe extern "C" fn drain(data: *const c_char, size: ExtismSize) {
