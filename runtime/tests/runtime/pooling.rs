@@ -67,13 +67,13 @@ fn room_is_limited_and_comes_back() {
 #[test]
 fn what_has_no_room_is_refused_with_the_reason() {
     let large = wat("(table 100001 funcref)");
-    let error = PluginBuilder::new(&large).with_pooling(3).build();
+    let error = PluginBuilder::new(large.as_str()).with_pooling(3).build();
     let error = error.unwrap_err().root_cause().to_string();
     assert!(
         error.contains("100001 which exceeds the limit of 100000"),
         "{error}"
     );
-    PluginBuilder::new(&large).with_pooling(0).build().unwrap();
+    PluginBuilder::new(large.as_str()).with_pooling(0).build().unwrap();
     let million = PluginBuilder::new("(module)").with_pooling(u32::MAX);
     assert!(million.build().is_err());
 }
