@@ -201,6 +201,7 @@ fn session(results: &Path) -> Result<()> {
             peer.last().ok_or("no rows")?.0
         ),
         ours,
+        our_name: "this kernel",
         peer,
         dots: false,
         legend: SeriesLabelPosition::UpperRight,

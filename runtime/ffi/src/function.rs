@@ -7,7 +7,6 @@ use std::{
 };
 
 use extism_core::{CurrentPlugin, Error, Function, Val, ValType};
-use smallvec::SmallVec;
 
 use crate::{ExtismSize, borrow, boundary, current_plugin::ExtismCurrentPlugin, list, take, text};
 
@@ -203,7 +202,7 @@ impl Drop for UserData {
 /// No function of WebAssembly has more parameters or results.
 const MAX_TYPES: ExtismSize = 1000;
 
-/// How many values need no place on the heap.
+/// How many values need no place on the heap. Places are set before, so more of them take longer.
 const FEW: usize = 4;
 
 /// Makes a host function. Plugins import it by `name` from `extism:host/user`, in the API from before 1.0 from `env`, unless
@@ -275,9 +274,11 @@ fn call(
     results: &mut [Val],
     data: *mut c_void,
 ) -> Result<(), Error> {
-    let place = |values: &[Val]| values.iter().map(|value| ExtismVal::from(*value)).collect();
-    let mut inputs: SmallVec<[ExtismVal; FEW]> = place(args);
-    let mut outputs: SmallVec<[ExtismVal; FEW]> = place(results);
+    let zero = ExtismVal::from(Val::I64(0));
+    let (mut few_in, mut many_in) = ([zero; FEW], Vec::new());
+    let inputs = place(&mut few_in, &mut many_in, args);
+    let (mut few_out, mut many_out) = ([zero; FEW], Vec::new());
+    let outputs = place(&mut few_out, &mut many_out, results);
     let first = |values: &mut [ExtismVal]| match values {
         [] => ptr::null_mut(),
         values => values.as_mut_ptr(),
@@ -286,18 +287,34 @@ fn call(
     unsafe {
         func(
             ExtismCurrentPlugin::pointer(plugin),
-            first(&mut inputs),
+            first(inputs),
             args.len() as ExtismSize,
-            first(&mut outputs),
+            first(outputs),
             results.len() as ExtismSize,
             data,
         );
     }
-    for (result, output) in results.iter_mut().zip(&outputs) {
+    for (result, output) in results.iter_mut().zip(outputs) {
         let unknown = || Error::msg(format!("a host function gave a value of type {}", output.t));
         *result = output.value().ok_or_else(unknown)?;
     }
     Ok(())
+}
+
+/// The values for C: in the array if they fit there, else in the vector.
+fn place<'a>(
+    few: &'a mut [ExtismVal; FEW],
+    many: &'a mut Vec<ExtismVal>,
+    values: &[Val],
+) -> &'a mut [ExtismVal] {
+    if values.len() > FEW {
+        many.extend(values.iter().map(|value| ExtismVal::from(*value)));
+        return many;
+    }
+    for (place, value) in few.iter_mut().zip(values) {
+        *place = (*value).into();
+    }
+    &mut few[..values.len()]
 }
 
 /// Sets the name of the module from which plugins import the function. Plugins that were made with it already aren't concerned.

@@ -73,7 +73,10 @@ fn what_has_no_room_is_refused_with_the_reason() {
         error.contains("100001 which exceeds the limit of 100000"),
         "{error}"
     );
-    PluginBuilder::new(large.as_str()).with_pooling(0).build().unwrap();
+    PluginBuilder::new(large.as_str())
+        .with_pooling(0)
+        .build()
+        .unwrap();
     let million = PluginBuilder::new("(module)").with_pooling(u32::MAX);
     assert!(million.build().is_err());
 }
