@@ -1,5 +1,5 @@
 """Runs each check on both libraries, each in a process of its own: ours has to pass all, the released one to fail those that show
-its defects."""
+its defects, and what only ours has."""
 
 import os
 import subprocess
