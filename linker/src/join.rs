@@ -65,6 +65,25 @@ const RESET_NAME: &str = "reset";
 /// The number of the data section.
 const DATA: u8 = wasm_encoder::SectionId::Data as u8;
 
+/// See [`crate::uses_kernel`].
+pub(crate) fn uses_kernel(wasm: &[u8]) -> bool {
+    let is_kernels = |import: Import<'_>| match import.module {
+        ENVIRONMENT => !OF_THE_HOST.contains(&import.name),
+        OLD_ENVIRONMENT => {
+            let name = import.name.strip_prefix(OLD_PREFIX);
+            name.is_some_and(|name| !OF_THE_HOST.contains(&name))
+        }
+        _ => false,
+    };
+    let payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    let mut imports = payloads.filter_map(|payload| match payload {
+        Payload::ImportSection(section) => Some(section.into_imports()),
+        _ => None,
+    });
+    let first = imports.next().into_iter().flatten();
+    first.map_while(Result::ok).any(is_kernels)
+}
+
 /// Links; see [`crate::link`].
 pub(crate) fn join(wasm: &[u8], options: &Options<'_>) -> Result<Linked, Error> {
     if Parser::is_component(wasm) {
@@ -528,13 +547,11 @@ impl<'a> Joined<'a> {
             name: SECTION.into(),
             data: mark.text().into_bytes().into(),
         });
-        let is_kernels = |import: &&Imported| matches!(import, Imported::Kernel(_));
         Linked {
             wasm: module.finish(),
             warnings: self.warnings,
             inlined,
             starts: self.start.is_some(),
-            kernel_imports: self.plugin.imports.iter().filter(is_kernels).count(),
         }
     }
 

@@ -115,8 +115,12 @@ pub struct Linked {
     /// Whether the plugin has a start function: that runs while the module is instantiated, when many an engine doesn't give its host
     /// any of the exports yet, so functions of the host that it calls can't get at the kernel.
     pub starts: bool,
-    /// How many functions of the kernel the plugin imports. With none there is nothing to gain but instances that are made sooner.
-    pub kernel_imports: usize,
+}
+
+/// Whether a module imports anything that only the kernel has, as far as that can be told without checking the module. Who doesn't has nothing to gain by
+/// being linked but an instance that is made sooner.
+pub fn uses_kernel(plugin: &[u8]) -> bool {
+    join::uses_kernel(plugin)
 }
 
 /// Makes a plugin and the kernel one module. The plugin is validated as it is first, so nothing in it can refer to what is the kernel's.

@@ -5,6 +5,7 @@ mod common;
 use common::{LINKED, Way, validate};
 use extism_kernel_linker::{
     BASE, BASE_GET, BEGIN, END, Error, Form, MEMORY, Options, PREFIX, SECTION, link, linked,
+    uses_kernel,
 };
 use std::collections::BTreeSet;
 use wasmparser::{ExternalKind, Name, Parser, Payload};
@@ -397,13 +398,24 @@ fn plugins_from_before_1_0_are_linked() {
 }
 
 #[test]
-fn imports_of_the_kernel_are_counted() {
-    let plugin = r#"(module (import "extism:host/env" "alloc" (func (param i64) (result i64))) (import "extism:host/env" "free" (func (param i64)))
-        (import "extism:host/env" "config_get" (func (param i64) (result i64))))"#;
-    for (plugin, count) in [(plugin, 2), ("(module)", 0)] {
-        let result = link(&wat(plugin), &Options::new(Form::TwoMemories)).unwrap();
-        assert_eq!(result.kernel_imports, count);
+fn it_is_told_whether_a_plugin_uses_the_kernel() {
+    let importing = |module: &str, name: &str| {
+        uses_kernel(&wat(&format!(
+            r#"(module (import "{module}" "{name}" (func (param i64))) (func (export "run")))"#
+        )))
+    };
+    assert!(importing("extism:host/env", "free"));
+    assert!(importing("env", "extism_free"));
+    for (module, name) in [
+        ("extism:host/env", "log_info"),
+        ("extism:host/user", "free"),
+        ("env", "free"),
+        ("env", "extism_log_info"),
+    ] {
+        assert!(!importing(module, name), "{module} {name}");
     }
+    assert!(!uses_kernel(&wat("(module)")));
+    assert!(!uses_kernel(b"nonsense"));
 }
 
 #[test]

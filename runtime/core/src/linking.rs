@@ -85,10 +85,13 @@ pub(crate) enum Imports {
 /// usual it runs, or its user is told what is wrong with it.
 pub(crate) fn join(bytes: &[u8]) -> Option<Vec<u8>> {
     let wasm = wat::parse_bytes(bytes).ok()?;
+    // Who calls nothing of the kernel would pay for its compilation and get nothing for it.
+    if !extism_kernel_linker::uses_kernel(&wasm) {
+        return None;
+    }
     let linked = extism_kernel_linker::link(&wasm, &Options::new(Form::TwoMemories)).ok()?;
-    // The host couldn't get at the kernel while a start function runs; and who calls nothing of the kernel would pay for its compilation
-    // and get nothing for it.
-    (!linked.starts && linked.kernel_imports > 0).then_some(linked.wasm)
+    // The host couldn't get at the kernel while a start function runs.
+    (!linked.starts).then_some(linked.wasm)
 }
 
 impl Linking {
