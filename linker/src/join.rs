@@ -65,15 +65,20 @@ const RESET_NAME: &str = "reset";
 /// The number of the data section.
 const DATA: u8 = wasm_encoder::SectionId::Data as u8;
 
+/// Today's name of what is imported, if it is from kernel or host.
+fn environment_name<'a>(import: &Import<'a>) -> Option<&'a str> {
+    match import.module {
+        ENVIRONMENT => Some(import.name),
+        OLD_ENVIRONMENT => import.name.strip_prefix(OLD_PREFIX),
+        _ => None,
+    }
+}
+
 /// See [`crate::uses_kernel`].
 pub(crate) fn uses_kernel(wasm: &[u8]) -> bool {
-    let is_kernels = |import: Import<'_>| match import.module {
-        ENVIRONMENT => !OF_THE_HOST.contains(&import.name),
-        OLD_ENVIRONMENT => {
-            let name = import.name.strip_prefix(OLD_PREFIX);
-            name.is_some_and(|name| !OF_THE_HOST.contains(&name))
-        }
-        _ => false,
+    let is_kernels = |import: Import<'_>| {
+        let name = environment_name(&import);
+        name.is_some_and(|name| !OF_THE_HOST.contains(&name))
     };
     let payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
     let mut imports = payloads.filter_map(|payload| match payload {
@@ -262,12 +267,7 @@ impl<'a> Joined<'a> {
     /// Lets an import become a function of the kernel, or remain one.
     fn import(&mut self, import: Import<'a>) -> Result<(), Error> {
         let for_any_host = import.module == ENVIRONMENT;
-        let name = match import.module {
-            ENVIRONMENT => Some(import.name),
-            OLD_ENVIRONMENT => import.name.strip_prefix(OLD_PREFIX),
-            _ => None,
-        };
-        let function = name.and_then(|name| self.kernel.function(name));
+        let function = environment_name(&import).and_then(|name| self.kernel.function(name));
         match (import.ty, function) {
             (TypeRef::Func(ty) | TypeRef::FuncExact(ty), Some(function)) => {
                 let found = self.plain_types.get(&ty);
