@@ -222,6 +222,9 @@ impl Settings {
     }
 }
 
+/// How many bytes of each memory and table stay in the process between two plugins that have it.
+const KEPT_BYTES: usize = 32 << 10;
+
 /// Room for so many plugins: each with two memories, its own and the kernel's, which are two instances unless they were joined.
 fn room(plugins: u32) -> PoolingAllocationConfig {
     let mut room = PoolingAllocationConfig::new();
@@ -237,6 +240,3 @@ fn room(plugins: u32) -> PoolingAllocationConfig {
         .table_keep_resident(KEPT_BYTES);
     room
 }
-
-/// How many bytes of each memory and table stay in the process between two plugins that have it.
-const KEPT_BYTES: usize = 32 << 10;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use extism_core::{Error, Function, PluginBuilder};
+use extism_core::{Error, PluginBuilder};
 use extism_ffi::{
     CBool, CBoolResult, ExtismSize, borrow, boundary, bytes, c_text, function::ExtismFunction,
     list, take,
@@ -90,47 +90,35 @@ impl ExtismContext {
     }
 }
 
-/// What a plugin is made of, from C.
-struct Request {
+/// Makes a plugin of what C gives.
+///
+/// # Safety
+///
+/// `wasm` is NULL or has `wasm_size` bytes; `functions` is NULL or has `n_functions` pointers, each NULL or to a function that
+/// wasn't freed.
+unsafe fn make(
     wasm: *const u8,
     wasm_size: ExtismSize,
     functions: *mut *const ExtismFunction,
     n_functions: ExtismSize,
     with_wasi: CBool,
-}
-
-impl Request {
-    /// # Safety
-    ///
-    /// `wasm` is NULL or has `wasm_size` bytes; `functions` is NULL or has `n_functions` pointers, each NULL or to a function
-    /// that wasn't freed.
-    unsafe fn make(&self) -> Result<Slot, Error> {
-        // SAFETY: by this function's contract.
-        let (wasm, functions) = unsafe { (bytes(self.wasm, self.wasm_size)?, self.functions()?) };
-        let builder = PluginBuilder::new(manifest::input(wasm))
-            .with_functions(functions)
-            .with_wasi(self.with_wasi != 0)
-            .with_environment_from_config(true)
-            .with_late_start(true);
-        builder.build().map(Slot::new)
-    }
-
-    /// # Safety
-    ///
-    /// As for [`make`](Self::make).
-    unsafe fn functions(&self) -> Result<Vec<Function>, Error> {
-        // SAFETY: by this function's contract.
-        let functions = unsafe { list(self.functions, self.n_functions) }?;
-        let functions = functions.iter().filter_map(|function| {
-            // SAFETY: the same.
-            let mut function = unsafe { borrow(*function) }?.get()?;
-            if function.namespace().is_none() {
-                function.set_namespace(NAMESPACE);
-            }
-            Some(function)
-        });
-        Ok(functions.collect())
-    }
+) -> Result<Slot, Error> {
+    // SAFETY: by this function's contract.
+    let (wasm, functions) = unsafe { (bytes(wasm, wasm_size)?, list(functions, n_functions)?) };
+    let functions = functions.iter().filter_map(|function| {
+        // SAFETY: the same.
+        let mut function = unsafe { borrow(*function) }?.get()?;
+        if function.namespace().is_none() {
+            function.set_namespace(NAMESPACE);
+        }
+        Some(function)
+    });
+    let builder = PluginBuilder::new(manifest::input(wasm))
+        .with_functions(functions)
+        .with_wasi(with_wasi != 0)
+        .with_environment_from_config(true)
+        .with_late_start(true);
+    builder.build().map(Slot::new)
 }
 
 /// Makes a context. To be freed by `extism_context_free`.
@@ -190,16 +178,12 @@ pub unsafe extern "C" fn extism_plugin_new(
     n_functions: ExtismSize,
     with_wasi: CBool,
 ) -> ExtismPlugin {
-    let request = Request {
-        wasm,
-        wasm_size,
-        functions,
-        n_functions,
-        with_wasi,
-    };
     boundary(NONE, || {
         // SAFETY: by this function's contract.
-        let (ctx, slot) = unsafe { (borrow(ctx), request.make()) };
+        let (ctx, slot) = unsafe {
+            let slot = make(wasm, wasm_size, functions, n_functions, with_wasi);
+            (borrow(ctx), slot)
+        };
         let Some(ctx) = ctx else {
             return NONE;
         };
@@ -227,16 +211,12 @@ pub unsafe extern "C" fn extism_plugin_update(
     n_functions: ExtismSize,
     with_wasi: CBool,
 ) -> CBoolResult {
-    let request = Request {
-        wasm,
-        wasm_size,
-        functions,
-        n_functions,
-        with_wasi,
-    };
     boundary(0, || {
         // SAFETY: by this function's contract.
-        let (ctx, slot) = unsafe { (borrow(ctx), request.make()) };
+        let (ctx, slot) = unsafe {
+            let slot = make(wasm, wasm_size, functions, n_functions, with_wasi);
+            (borrow(ctx), slot)
+        };
         let Some(ctx) = ctx else {
             return 0;
         };
