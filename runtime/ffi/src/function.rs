@@ -75,13 +75,6 @@ pub struct ExtismVal {
 
 impl From<Val> for ExtismVal {
     fn from(value: Val) -> Self {
-        // Nearly all values are handles: to look for their type first takes a tenth less of a call.
-        if let Val::I64(value) = value {
-            return Self {
-                t: ExtismValType::I64 as CValType,
-                v: ExtismValUnion { i64: value },
-            };
-        }
         let mut v = ExtismValUnion { i64: 0 };
         let t = match value {
             Val::I32(value) => {
@@ -115,10 +108,6 @@ impl ExtismVal {
     /// `None` for a type that host functions can't have, or that there isn't.
     fn value(&self) -> Option<Val> {
         let ty = known_type(self.t)?;
-        if ty == ValType::I64 {
-            // SAFETY: as below.
-            return Some(Val::I64(unsafe { self.v.i64 }));
-        }
         // SAFETY: all fields of the union are plain numbers, for which any bits will do; all of them are set, since this
         // library set all eight bytes before it gave the value away.
         let value = unsafe {

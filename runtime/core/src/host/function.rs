@@ -206,8 +206,6 @@ impl Function {
         Ok(true)
     }
 
-    // Inlined, or the caller is copied from place to place, a tenth of a call.
-    #[inline]
     fn call(
         &self,
         caller: Caller<'_, State>,
@@ -221,9 +219,7 @@ impl Function {
 
     fn check(&self, results: &[Val]) -> Result<(), Error> {
         for (index, (result, ty)) in results.iter().zip(&self.results).enumerate() {
-            // The type of nearly all comes first.
-            let is_handle = matches!((result, ty), (Val::I64(_), ValType::I64));
-            if !is_handle && result.ty() != *ty {
+            if result.ty() != *ty {
                 let (name, found) = (&self.name, result.ty());
                 bail!(
                     "host function {name} gave a {found:?} as its result {index}, expected {ty:?}"
