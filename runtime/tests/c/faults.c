@@ -140,17 +140,23 @@ static void *serve(void *argument) {
   return NULL;
 }
 
-static void server_start(struct server *server, bool hangs_up) {
+/* A socket of which the system takes connections, and its port. */
+static int listening(int *port) {
   struct sockaddr_in address = {0};
   socklen_t size = sizeof address;
-  pthread_t thread;
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 10) == 0);
+  CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+  *port = ntohs(address.sin_port);
+  return listener;
+}
+
+static void server_start(struct server *server, bool hangs_up) {
+  pthread_t thread;
   server->hangs_up = hangs_up;
-  server->socket = socket(AF_INET, SOCK_STREAM, 0);
-  CHECK(server->socket >= 0 && bind(server->socket, (struct sockaddr *)&address, size) == 0 && listen(server->socket, 10) == 0);
-  CHECK(getsockname(server->socket, (struct sockaddr *)&address, &size) == 0);
-  server->port = ntohs(address.sin_port);
+  server->socket = listening(&server->port);
   CHECK(pthread_create(&thread, NULL, serve, server) == 0 && pthread_detach(thread) == 0);
 }
 
@@ -574,6 +580,20 @@ static void a_cache_that_goes_away(void) {
   in_a_process_of_its_own(use_then_lose_the_cache);
 }
 
+/* D7: nobody takes the connection from the system. */
+static void a_silent_server_of_modules(void) {
+  char text[100], *error = NULL;
+  int port;
+  time_t start = time(NULL), took;
+  listening(&port);
+  snprintf(text, sizeof text, "{\"wasm\": [{\"url\": \"http://127.0.0.1:%d/\"}]}", port);
+  CHECK(!extism_plugin_new((const uint8_t *)text, strlen(text), NULL, 0, false, &error));
+  took = time(NULL) - start;
+  if (took < 59 || took > 70 || !strstr(error, "timeout")) fprintf(stderr, "%s after %lld s\n", error, (long long)took);
+  CHECK(took >= 59 && took <= 70 && strstr(error, "timeout"));
+  extism_plugin_new_error_free(error);
+}
+
 static const struct fault {
   const char *name;
   void (*run)(void);
@@ -599,6 +619,7 @@ static const struct fault {
     FAULT(a_home_that_cannot_be_written),
     FAULT(a_damaged_cache),
     FAULT(a_cache_that_goes_away),
+    FAULT(a_silent_server_of_modules),
 };
 
 int main(int argc, char **argv) {
