@@ -6,6 +6,7 @@
 )]
 
 use std::{
+    cell::Cell,
     ffi::{CStr, CString, c_char, c_void},
     ptr::{null, null_mut},
     sync::{
@@ -774,6 +775,101 @@ fn host_functions_get_at_memory_and_context() {
         }
         extism_plugin_free(plugin);
         extism_function_free(f);
+    }
+}
+
+thread_local! {
+    /// Where this thread's stack begins, and how large it is.
+    static STACK: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+#[inline(never)]
+fn address_on_the_stack() -> usize {
+    let local = std::hint::black_box(0_u8);
+    (&raw const local).addr()
+}
+
+/// Returns the input backwards, and has the plugin that its data is do the same.
+unsafe extern "C" fn reverse(
+    plugin: *mut ExtismCurrentPlugin,
+    inputs: *const ExtismVal,
+    _: ExtismSize,
+    outputs: *mut ExtismVal,
+    _: ExtismSize,
+    inner: *mut c_void,
+) {
+    let (start, bytes) = STACK.get();
+    assert!((start - bytes..start).contains(&address_on_the_stack()));
+    unsafe {
+        let handle = (*inputs).v.i64 as u64;
+        let length = extism_current_plugin_memory_length(plugin, handle);
+        // Large, so that the memory grows.
+        let large = extism_current_plugin_memory_alloc(plugin, 1 << 20);
+        assert_ne!(large, 0);
+        let block = extism_current_plugin_memory_alloc(plugin, length);
+        let base = extism_current_plugin_memory(plugin);
+        let input = std::slice::from_raw_parts(base.add(handle as usize), length as usize);
+        let reversed = input.iter().rev().copied().collect::<Vec<u8>>();
+        let input = input.to_vec();
+        std::ptr::copy(reversed.as_ptr(), base.add(block as usize), reversed.len());
+        extism_current_plugin_memory_free(plugin, large);
+        assert_eq!(extism_current_plugin_memory_length(plugin, large), 0);
+        if !inner.is_null() {
+            assert_eq!(call(inner.cast(), c"run", &input), 0);
+            assert_eq!(output(inner.cast()), reversed);
+        }
+        (*outputs).v.i64 = block as i64;
+    }
+}
+
+/// Waits until the call's time is up, which is found out by what asks the plugin for something.
+unsafe extern "C" fn oversleep(
+    plugin: *mut ExtismCurrentPlugin,
+    _: *const ExtismVal,
+    _: ExtismSize,
+    _: *mut ExtismVal,
+    _: ExtismSize,
+    _: *mut c_void,
+) {
+    thread::sleep(Duration::from_millis(100));
+    unsafe { extism_current_plugin_memory_alloc(plugin, 1 << 20) };
+}
+
+/// D12: where another stack is lent for WebAssembly, host functions don't run on that: Java's virtual machine refused, and its host
+/// functions did nothing.
+#[test]
+fn host_functions_run_on_the_stack_of_their_thread() {
+    for bytes in [128 << 10, 256 << 10, 512 << 10, 1 << 20, 8 << 20] {
+        let small = thread::Builder::new()
+            .stack_size(bytes)
+            .spawn(move || unsafe {
+                STACK.set((address_on_the_stack(), bytes));
+                let mut plugins = [null_mut::<ExtismPlugin>(); 4];
+                for i in 1..plugins.len() {
+                    let f = function(reverse, plugins[i - 1].cast(), None);
+                    plugins[i] = new_with(HANDLES, &mut [f]).unwrap();
+                    extism_function_free(f);
+                }
+                for _ in 0..3 {
+                    assert_eq!(call(plugins[3], c"run", b"forwards"), 0);
+                    assert_eq!(output(plugins[3]), b"sdrawrof");
+                }
+                for plugin in plugins {
+                    extism_plugin_free(plugin);
+                }
+                let f = function(oversleep, null_mut(), None);
+                let manifest = format!(
+                    r#"{{"wasm": [{{"data": {{"ptr": {}, "len": {}}}}}], "timeout_ms": 50}}"#,
+                    HANDLES.as_ptr().addr(),
+                    HANDLES.len()
+                );
+                let plugin = new_with(&manifest, &mut [f]).unwrap();
+                assert_eq!(call(plugin, c"run", b""), 134);
+                assert_eq!(error(plugin).as_deref(), Some("timeout"));
+                extism_plugin_free(plugin);
+                extism_function_free(f);
+            });
+        small.unwrap().join().unwrap();
     }
 }
 

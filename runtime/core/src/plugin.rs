@@ -67,11 +67,6 @@ enum Callable {
     Code(TypedFunc<(), i32>),
 }
 
-/// WebAssembly may take 512 KiB of the stack, host functions and this crate something beside it. A thread that has less
-/// left, as those of musl, lends a larger one for the call.
-const STACK_NEEDED: usize = 640 << 10;
-const STACK_LENT: usize = 2 << 20;
-
 impl Plugin {
     /// Loads, compiles, links and makes a plugin. For more choices see [`PluginBuilder`].
     pub fn new<'a>(
@@ -257,11 +252,7 @@ impl Plugin {
         self.store.set_epoch_deadline(ticks);
         let running = Running::start(&self.watch, deadline)?;
         self.store.data_mut().deadline = deadline;
-        let result = match stacker::remaining_stack() {
-            Some(1..STACK_NEEDED) => stacker::grow(STACK_LENT, || run(self)),
-            // With nothing left this isn't the thread's stack but one that the caller has made, and calls its callbacks on.
-            _ => run(self),
-        };
+        let result = extism_stack::with_room(|| run(self));
         self.store.data_mut().deadline = None;
         Ok((result, running.end()))
     }

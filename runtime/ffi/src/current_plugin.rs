@@ -3,6 +3,7 @@
 use std::ptr;
 
 use extism_core::{CurrentPlugin, convert::MemoryHandle};
+use extism_stack::on_lent;
 
 use crate::{ExtismSize, boundary};
 
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn extism_current_plugin_memory_alloc(
     boundary(0, || {
         // SAFETY: by this function's contract.
         let plugin = unsafe { ExtismCurrentPlugin::borrow(plugin) };
-        let block = plugin.and_then(|plugin| plugin.memory_alloc(n).ok());
+        let block = plugin.and_then(|plugin| on_lent(|| plugin.memory_alloc(n)).ok());
         block.map_or(0, |block| block.offset)
     })
 }
@@ -78,7 +79,7 @@ pub unsafe extern "C" fn extism_current_plugin_memory_length(
     boundary(0, || {
         // SAFETY: by this function's contract.
         let plugin = unsafe { ExtismCurrentPlugin::borrow(plugin) };
-        let length = plugin.and_then(|plugin| plugin.memory_length(n).ok());
+        let length = plugin.and_then(|plugin| on_lent(|| plugin.memory_length(n)).ok());
         length.unwrap_or(0)
     })
 }
@@ -98,10 +99,11 @@ pub unsafe extern "C" fn extism_current_plugin_memory_free(
         let plugin = unsafe { ExtismCurrentPlugin::borrow(plugin) };
         if let Some(plugin) = plugin {
             // An error is the call's end, of which the plugin will hear soon enough.
-            let _ = plugin.memory_free(MemoryHandle {
+            let block = MemoryHandle {
                 offset: ptr,
                 length: 0,
-            });
+            };
+            let _ = on_lent(|| plugin.memory_free(block));
         }
     });
 }

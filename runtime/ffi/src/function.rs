@@ -273,7 +273,7 @@ fn call(
         values => values.as_mut_ptr(),
     };
     // SAFETY: the embedder gave the function as one of this type. The plugin is borrowed for as long as it runs.
-    unsafe {
+    extism_stack::on_own(|| unsafe {
         func(
             ExtismCurrentPlugin::pointer(plugin),
             first(inputs),
@@ -282,7 +282,7 @@ fn call(
             results.len() as ExtismSize,
             data,
         );
-    }
+    });
     for (result, output) in results.iter_mut().zip(outputs) {
         let unknown = || Error::msg(format!("a host function gave a value of type {}", output.t));
         *result = output.value().ok_or_else(unknown)?;

@@ -260,7 +260,7 @@ public final class Client {
 
     /** D12: host functions run in Java, however little of the thread's stack is left. */
     private static void stacks() throws Exception {
-        for (int kib : new int[] {1024, 8192}) {
+        for (int kib : new int[] {256, 512, 1024, 8192}) {
             // All at once, so that their stacks lie beside each other.
             CyclicBarrier all = new CyclicBarrier(20);
             inThreads(20, kib, () -> {
