@@ -731,6 +731,66 @@ fn a_block_that_waits_where_no_memory_is_is_not_handed_out() {
     }
 }
 
+/// The proofs found that `cut` looked for room for a record first, then took a region out of its list, and then added the record: after
+/// a host had written over the region's link, taking it out could empty the list of spare records, and the new record lay
+/// over the guard.
+#[test]
+fn no_record_lies_over_data_whatever_a_link_leads_to() {
+    fn check(kernel: &mut dyn Subject) {
+        const SPARE: u32 = 24; // the root of the spare records
+        let pairs: Vec<_> = (0..60)
+            .map(|_| [kernel.alloc(100), kernel.alloc(100), kernel.alloc(8)])
+            .collect();
+        kernel.use_up(4096);
+        let pages = kernel.pages();
+        kernel.set_limit(pages);
+        for [first, second, _] in pairs {
+            kernel.free(first);
+            kernel.free(second);
+        }
+        let room = |kernel: &dyn Subject| {
+            let registers = kernel.registers();
+            let frontier = kernel.base() + registers.common + registers.far;
+            kernel.floor().checked_sub(frontier)
+        };
+        let word = |kernel: &dyn Subject, at: u64| {
+            let bytes = &kernel.memory()[at as usize..][..4];
+            u32::from_le_bytes(bytes.try_into().unwrap())
+        };
+        // Cut, until there is no room for records, which is so as long as it would do for three.
+        while room(kernel).unwrap() >= 80 {
+            assert_ne!(kernel.alloc(8), 0);
+        }
+        for times in 0..4 {
+            // Of a region that is merged and taken whole, one is spare.
+            while word(kernel, SPARE.into()) == 0 {
+                assert_ne!(kernel.alloc(205), 0);
+            }
+            let peak = u64::from(kernel.registers().peak);
+            let region = (kernel.floor()..=peak)
+                .step_by(24)
+                .find(|&record| word(kernel, record) & 7 == 2 && word(kernel, record + 4) >= 24);
+            let Some(region) = region else {
+                assert_ne!(times, 0, "no region that can be cut");
+                break;
+            };
+            kernel.memory_mut()[region as usize + 12..][..4].copy_from_slice(&SPARE.to_le_bytes());
+            kernel.alloc(8);
+            assert!(room(kernel) >= Some(8), "{:?}", room(kernel));
+        }
+        for _ in 0..5000 {
+            let (answer, _) = kernel.attempt(Call::Alloc(8), model::ENDLESS);
+            answer.expect("alloc does not trap");
+            assert!(room(kernel) >= Some(8), "{:?}", room(kernel));
+        }
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Lockstep::new(module));
+    }
+}
+
 #[test]
 fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
     let settled = &mut native();

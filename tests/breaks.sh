@@ -75,6 +75,7 @@ try never-merge-in-free waiting.rs 's/self\.merge_longest_freed\(\);(?=\s*patien
 try whole-blocks-that-wait waiting.rs 's/\.wrapping_add\(1\) == need/.wrapping_add(1) >= need/' contract bounded_live_data_takes_bounded_memory
 try no-page-for-records heap.rs 's/is_cut = self\.grow\(room\.wrapping_add\(RECORD\.into\(\)\)\);/is_cut = room == 1;/' contract bounded_live_data_takes_bounded_memory
 try cut-without-room-for-the-record heap.rs 's/\&\& !self\.has_room_for_record\(\) \{/\&\& need == 0 {/' adversary no_word_of_the_records_makes_a_block
+try cut-after-unfiling heap.rs 's/(let mut record = region;)(\s*)(if is_cut \{.*?\n        \})\s*self\.unfile\(region\);/$1$2self.unfile(region);$2$3/s' adversary no_record_lies_over_data_whatever_a_link_leads_to
 try fresh-beside-records heap.rs 's/self\.machine\.set_reserve\(self\.machine\.reserve\(\) \+ floor\);/let _ = floor;/' contract bounded_live_data_takes_bounded_memory
 try region-that-moved heap.rs 's/(may have moved\.\s*)region = self\.best_fit\(need\);/$1/' contract bounded_live_data_takes_bounded_memory
 try reserve-for-ever growth.rs 's/self\.machine\.set_reserve\(RESERVE \+ beyond\);/let _ = beyond;/' contract after_a_page_for_records_growth_brings_fresh_space_again

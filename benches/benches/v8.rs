@@ -18,6 +18,15 @@ fn main() {
         file("plugin.wasm", &plugin),
     ];
     let node = env::var_os("NODE").unwrap_or("node".into());
+    let version = Command::new(&node)
+        .args(["--print", "process.versions.v8"])
+        .output()
+        .expect("Node.js runs");
+    let version = String::from_utf8_lossy(&version.stdout);
+    assert!(
+        version.starts_with("13.6."),
+        "the tables are of V8 13.6, that of Node.js 24, and this is {version}: NODE names another"
+    );
     processes::compare(
         "v8",
         Command::new(node)

@@ -258,11 +258,15 @@ impl<M: Machine> Kernel<M> {
                 region = self.best_fit(need);
             }
         }
+        let mut record = region;
+        if is_cut {
+            // Before anything is written: after a host has scribbled, that could take the room away.
+            record = self.add_record(self.link(region, PREVIOUS), region);
+        }
         self.unfile(region);
         if !is_cut {
-            return region;
+            return record;
         }
-        let record = self.add_record(self.link(region, PREVIOUS), region);
         let address = self.get(region, ADDRESS);
         let rest = self.get(region, LENGTH).wrapping_sub(need);
         let beyond = address.wrapping_add(need + HINT as u32);

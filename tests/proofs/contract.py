@@ -95,7 +95,8 @@ def may_access(name, note, before, now, arguments):
     if note.kind == "fill":
         # On one side of the gap.
         return z3.Or(note.width == 0, z3.Not(now.has_gap()), ordered(now.gap_end, a), ordered(end, now.gap_start))
-    low_memory = ordered(a, end, BASE)
+    # A cell that a host has made up may be the low memory's last byte: three of what is written there are the first hint's.
+    low_memory = ordered(a, end, BASE + 3)
     records = z3.Or(ordered(now.floor, a, end, now.top), ordered(now.front, a, end, now.front_top))
     hint = z3.And(note.width == 4, is_heap(now, a), is_heap(now, a + 3))
     # Where the last blocks' records are, unless a host has made these registers lead elsewhere.

@@ -278,10 +278,16 @@ def parts_only():
 
 
 def after_growth():
-    """What is supposed of growth: it keeps the invariant, and if it answers that it is done there is room, and nothing more is reserved."""
+    """What is supposed of growth: it keeps the invariant; if it answers that it is done there is room, and nothing more is reserved; if not, no record
+    has moved."""
     found = parts_only()
     found["room, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, has_room(v.registers, v.values[0]))
     reserved = invariant.RESERVE, invariant.BEYOND + invariant.RESERVE
+    records = ("floor", "peak", "front", "front_peak")
+    found["records lie where they did, if the answer is 0"] = lambda v: z3.Or(
+        v.results[0] != 0, z3.And([getattr(v.registers, name) == getattr(v.before.registers, name) for name in records])
+    )
+    found["reset has something to do, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, v.registers.dirty != 0)
     found["no more is reserved, unless the answer is 0"] = lambda v: z3.Or(v.results[0] == 0, *[v.registers.reserve == one for one in reserved])
     return found
 

@@ -163,6 +163,8 @@ class Run:
     feasible: object = None  # asks whether a state can be reached, wherever the code branches
     simplifying: bool = False  # whether what is loaded is simplified at once: for a memory of which much is known
     watched: object = None  # address of the one byte that is kept of the memory (64 bits); None: all are
+    written: dict = field(default_factory=dict)  # where one byte is kept: the memories after a write, by their ids
+    loaded: dict = field(default_factory=dict)  # where one byte is kept: what was loaded, by the memory, the address and the width
 
     def fresh(self, what, width):
         self.fresh_names += 1
@@ -274,25 +276,41 @@ class Run:
         self.note(kind, place, state, address=address, width=width, memory=state.memory)
 
     def load(self, memory, address, width):
-        """What lies there, little endian. Of a memory with one byte: anything."""
+        """What lies there, little endian. Of a memory with one byte: anything, but the same each time while nothing is written. As that byte
+        may be any, two memories with the same term for it are the same."""
         if self.watched is not None:
-            return self.fresh("loaded", 8 * width)
+            return self.anything(memory, z3.simplify(address), width)
         parts = [z3.Select(memory, low(folded(address + i))) for i in reversed(range(width))]
         value = parts[0] if width == 1 else z3.Concat(parts)
         return z3.simplify(value) if self.simplifying else value
+
+    def wrote(self, memory):
+        self.written[memory.get_id()] = memory
+        return memory
+
+    def anything(self, memory, address, width):
+        key = memory.get_id(), address.get_id(), width
+        if key not in self.loaded:
+            if z3.is_app_of(memory, z3.Z3_OP_ITE) and memory.get_id() not in self.written:
+                condition, yes, no = memory.children()  # where ways have met
+                value = z3.If(condition, self.anything(yes, address, width), self.anything(no, address, width))
+            else:
+                value = self.fresh("loaded", 8 * width)
+            self.loaded[key] = value, memory, address  # these two are kept, or their ids might be given to others
+        return self.loaded[key][0]
 
     def store(self, memory, address, width, value):
         for i in range(width):
             byte = z3.Extract(8 * i + 7, 8 * i, value)
             if self.watched is not None:
-                memory = z3.If(self.watched == address + i, byte, memory)
+                memory = self.wrote(z3.If(self.watched == address + i, byte, memory))
             else:
                 memory = z3.Store(memory, low(folded(address + i)), byte)
         return memory
 
     def filled(self, memory, address, count, value):
         if self.watched is not None:
-            return z3.If(z3.ULT(self.watched - address, count), value, memory)
+            return self.wrote(z3.If(z3.ULT(self.watched - address, count), value, memory))
         at = z3.BitVec("at", 32)
         return z3.Lambda([at], z3.If(z3.ULT(unsigned(at) - address, count), value, z3.Select(memory, at)))
 
