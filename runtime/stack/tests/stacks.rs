@@ -171,7 +171,8 @@ fn functions_and_results_may_be_large() {
         sum.iter_mut().zip(one).for_each(|(sum, one)| *sum += one);
         sum
     };
-    let sum = in_thread(SMALL, move |_| {
+    // Unoptimised, each of them is copied often.
+    let sum = in_thread(600 << 10, move |_| {
         with_room(move || add(on_own(move || add(on_lent(move || add([0; 5_000]))))))
     });
     assert_eq!(sum, [21; 5_000]);
