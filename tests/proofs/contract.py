@@ -100,7 +100,7 @@ def may_access(name, note, before, now, arguments):
     records = z3.Or(ordered(now.floor, a, end, now.top), ordered(now.front, a, end, now.front_top))
     hint = z3.And(note.width == 4, is_heap(now, a), is_heap(now, a + 3))
     # Where the last blocks' records are, unless a host has made these registers lead elsewhere.
-    ends = [z3.And(ordered(register, a, end, register + RECORD), is_place(now, register)) for register in (before.last, before.tail)]
+    ends = [z3.And(ordered(one, a, end, one + RECORD), is_place(now, one)) for r in (before, now) for one in (r.last, r.tail)]
     return z3.Or(low_memory, records, hint, *ends)
 
 
