@@ -86,7 +86,7 @@ def check(kernel, answers, function, one, new):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
-    parser.add_argument("--sample", type=int, default=64, help="how many changes, evenly spread over all; 0: all")
+    parser.add_argument("--sample", type=int, default=80, help="how many changes, evenly spread over all; 0: all")
     options = parser.parse_args()
     with open(options.file, "rb") as file:
         kernel = Kernel(file.read())

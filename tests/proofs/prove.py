@@ -71,7 +71,7 @@ class Proof:
             self.failed.append((what, verdict, values))
             self.report(what, verdict, values)
             if self.first_only:
-                raise Refuted(what)
+                raise Refuted(what if verdict == SAT else f"{what} (undecided)")
 
     # ---- the parts of the proof
 
