@@ -39,6 +39,22 @@ struct Stacks {
     is_on_own: bool,
 }
 
+impl Stacks {
+    /// Runs a function on that of the two which the thread isn't on.
+    fn on_the_other<R>(mut self, run: impl FnOnce() -> R) -> R {
+        once(run, |run| {
+            let (from, to) = match self.is_on_own {
+                true => (&mut self.own, self.lent),
+                false => (&mut self.lent, self.own),
+            };
+            *from = Stack::below_here(from.end);
+            self.is_on_own = !self.is_on_own;
+            let _restore = Restore::and_set(Some(self));
+            change(to, run);
+        })
+    }
+}
+
 /// The part of a stack that nothing lies in: addresses, of which the larger one comes first.
 #[derive(Debug, Clone, Copy)]
 struct Stack {
@@ -124,16 +140,7 @@ pub fn on_own<R>(run: impl FnOnce() -> R) -> R {
                 && stacks.lent.is_here()
                 && stacks.own.left() >= FOR_HOST_FUNCTION =>
         {
-            once(run, |run| {
-                let lent = Stack::below_here(stacks.lent.end);
-                let is_on_own = true;
-                let _restore = Restore::and_set(Some(Stacks {
-                    lent,
-                    is_on_own,
-                    ..stacks
-                }));
-                change(stacks.own, run);
-            })
+            stacks.on_the_other(run)
         }
         _ => run(),
     }
@@ -142,16 +149,7 @@ pub fn on_own<R>(run: impl FnOnce() -> R) -> R {
 /// Runs what such a host function asks the plugin for on the stack that was lent.
 pub fn on_lent<R>(run: impl FnOnce() -> R) -> R {
     match STACKS.get() {
-        Some(stacks) if stacks.is_on_own && stacks.own.is_here() => once(run, |run| {
-            let own = Stack::below_here(stacks.own.end);
-            let is_on_own = false;
-            let _restore = Restore::and_set(Some(Stacks {
-                own,
-                is_on_own,
-                ..stacks
-            }));
-            change(stacks.lent, run);
-        }),
+        Some(stacks) if stacks.is_on_own && stacks.own.is_here() => stacks.on_the_other(run),
         _ => run(),
     }
 }
