@@ -1,5 +1,8 @@
-# For scripts to source: takes out of the environment what would change where cd goes, or what cargo and rustc make.
+# For scripts to source: says which command failed where `set -e` ends a script, and takes out of the environment what would change where
+# cd goes, or what cargo and rustc make.
 # What configuration files say, .cargo/config.toml answers. CARGO_TARGET_DIR stays: where things are put is the caller's to say.
+set -E
+trap 'echo "${BASH_SOURCE[0]}: line $LINENO failed ($?): $BASH_COMMAND" >&2' ERR
 unset CDPATH
 for name in $(compgen -e); do
   case $name in

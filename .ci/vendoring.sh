@@ -152,16 +152,11 @@ fi
 # --- other tools -----------------------------------------------------------------------------------------------------------
 
 step "merged, optimised, stripped, compiled to C: the trace's hash"
-bin=$(find -L "$clone/target/binaryen" "$root/target/binaryen" -maxdepth 3 -path '*/.bin' 2>/dev/null | head -n 1)
-bin=${bin:+$bin/} # in PATH, if build.sh found it there
+bin=$clone/target/binaryen/node_modules/.bin/
+[ -d "$bin" ] || bin= # in PATH, where build.sh found it
 features=(--enable-mutable-globals --enable-reference-types --enable-bulk-memory)
 several=("${features[@]}" --enable-multimemory --enable-nontrapping-float-to-int --enable-sign-ext --enable-multivalue)
-# A V8 that has several memories: that of PATH, or one from npm.
-memories=node
-if ! node -e 'process.exit(parseInt(process.versions.v8) >= 12 ? 0 : 1)'; then
-  memories=$root/target/node/node_modules/node/bin/node
-  [ -x "$memories" ] || npm install --silent --no-save --no-audit --no-fund --prefix target/node node@24
-fi
+memories=$(.ci/node24.sh)
 hash=$(node tests/vendoring/hash.mjs dist/extism-runtime.wasm)
 same() { # WHAT COMMAND...
   local what=$1 found
