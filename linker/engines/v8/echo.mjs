@@ -45,11 +45,10 @@ function linked(module, imports = {}) {
 }
 // README: end
 
+export const isLinked = (module) => WebAssembly.Module.exports(module).some(({ name }) => name === "extism:kernel/begin");
+
 /** A function that calls echo, of a module that is linked or of a kernel. */
-export function open(module, plugin) {
-  const isLinked = WebAssembly.Module.exports(module).some(({ name }) => name === "extism:kernel/begin");
-  return isLinked ? linked(module) : usual(module, plugin);
-}
+export const open = (module, plugin) => (isLinked(module) ? linked(module) : usual(module, plugin));
 
 /** An input, of which it was seen that each call gives it back. */
 export function checked(size, calls) {
