@@ -440,11 +440,11 @@ CASES = {
     "free": [(is_patient, free)],
     # Of the first place with one of the two only: what comes then is the same function.
     "output_set": [
-        (nothing_put_off, lambda c: setter(c, *OUTPUT)),
+        (nothing_put_off, both(lambda c: range_setter(c, *OUTPUT), lambda c: setter(c, *OUTPUT))),
         (one_put_off, released),
         (first_put_off, lambda c: released(c, 32)),
     ],
-    "error_set": [(nothing_put_off, error_set), (one_put_off, released)],
+    "error_set": [(nothing_put_off, both(error_setter, error_set)), (one_put_off, released)],
 }
 
 # The conditions under which the invariant is asked for as well: where a free is made up for it takes too long.

@@ -18,7 +18,7 @@ from symbolic import BITS, Run, State
 
 
 class Refuted(Exception):
-    """The first statement that isn't so, where no other is of interest."""
+    """A statement that isn't so, where no other is of interest."""
 
 
 class Kernel:
@@ -48,10 +48,11 @@ class Kernel:
 
 
 class Proof:
-    def __init__(self, kernel, answers, first_only=False, report=None, asking=True, proved=None):
+    def __init__(self, kernel, answers, first_only=False, report=None, asking=True, proved=None, only=None):
         self.proved = {} if proved is None else proved  # exports by their code, of files before
         self.kernel, self.module, self.answers = kernel, kernel.module, answers
         self.first_only, self.report = first_only, report or (lambda *_: None)
+        self.only = only  # names of statements, of which alone is asked
         self.statements, self.failed, self.asking = 0, [], asking
         self.since, self.verbose = time.process_time(), False
         self.places = set()  # of the instructions that were executed without loops
@@ -61,7 +62,7 @@ class Proof:
 
     def state(self, conditions, claim, what):
         """One statement: under the conditions the claim holds."""
-        if not self.asking:
+        if not self.asking or self.only is not None and what not in self.only:
             return
         self.statement(what, *self.answers.prove(conditions, claim, what)[:2])
 
@@ -70,8 +71,8 @@ class Proof:
         if verdict != UNSAT:
             self.failed.append((what, verdict, values))
             self.report(what, verdict, values)
-            if self.first_only:
-                raise Refuted(what if verdict == SAT else f"{what} (undecided)")
+            if self.first_only and verdict == SAT:
+                raise Refuted(what)
 
     # ---- the parts of the proof
 
@@ -175,7 +176,14 @@ class Proof:
         before, state, assumed = self.any_state(run)
         arguments, memory = self.arguments(function), state.memory
         assumed.append(condition(before, *arguments))
-        run.feasible = lambda run, state: self.answers.ask(assumed + self.facts(run, None) + [state.reached], "a branch")[0] != UNSAT
+        reached = lambda run, state: self.answers.ask(assumed + self.facts(run, None) + [state.reached], "a branch")[0]
+        run.feasible = lambda run, state: reached(run, state) != UNSAT
+
+        def unwound(run, state):
+            if self.first_only and reached(run, state) == SAT:
+                raise Refuted(f"{name}: leads to a loop")  # what comes after it would take long
+
+        run.unwound = unwound
         end = run.inline(function, arguments, state)
         self.places |= run.places
         self.notes(name, run, None, before, assumed, arguments)

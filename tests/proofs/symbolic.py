@@ -68,6 +68,36 @@ def nonzero(value):
     return value.arg(0) if is_flag(value) else value != 0
 
 
+def parts_of_value(term):
+    """What the value of a term is made of: all but the condition of an if-then-else."""
+    return term.children()[1:] if z3.is_app_of(term, z3.Z3_OP_ITE) else term.children()
+
+
+def is_table(term):
+    """Whether a term is a number, or one of several."""
+    return z3.is_bv_value(term) or z3.is_app_of(term, z3.Z3_OP_ITE) and all(is_table(one) for one in parts_of_value(term))
+
+
+def first_condition(term):
+    """That of the outermost if-then-else in a value, where ways have met; None if there is none."""
+    if is_table(term):
+        return None
+    if z3.is_app_of(term, z3.Z3_OP_ITE):
+        return term.arg(0)
+    return next((found for found in map(first_condition, term.children()) if found is not None), None)
+
+
+def on_way(term, condition, holds):
+    """The value of a term where the condition holds, or where it doesn't."""
+    if z3.is_app_of(term, z3.Z3_OP_ITE) and term.arg(0).eq(condition):
+        return on_way(term.arg(1 if holds else 2), condition, holds)
+    old = parts_of_value(term)
+    new = [on_way(one, condition, holds) for one in old]
+    if all(one is other or one.eq(other) for one, other in zip(old, new)):
+        return term
+    return z3.If(term.arg(0), *new) if z3.is_app_of(term, z3.Z3_OP_ITE) else term.decl()(*new)
+
+
 @dataclass
 class State:
     """What one place of the code is reached with."""
@@ -149,6 +179,15 @@ class Note:
 
 
 @dataclass
+class Store:
+    """What was stored last."""
+
+    memory: object  # after it
+    address: object
+    value: object
+
+
+@dataclass
 class Run:
     """One execution of functions, with everything that was noted."""
 
@@ -161,10 +200,12 @@ class Run:
     cuts: object = None  # how loops are cut and which functions are summed up; None: nothing is
     turns: int = 0  # how many turns of a loop are followed where it isn't cut
     feasible: object = None  # asks whether a state can be reached, wherever the code branches
+    unwound: object = None  # is told the state in which a loop is come by that isn't followed on
     simplifying: bool = False  # whether what is loaded is simplified at once: for a memory of which much is known
     watched: object = None  # address of the one byte that is kept of the memory (64 bits); None: all are
     written: dict = field(default_factory=dict)  # where one byte is kept: the memories after a write, by their ids
     loaded: dict = field(default_factory=dict)  # where one byte is kept: what was loaded, by the memory, the address and the width
+    stored: dict = field(default_factory=dict)  # where one byte is kept: what was stored last, by the memory after it
 
     def fresh(self, what, width):
         self.fresh_names += 1
@@ -254,6 +295,8 @@ class Run:
             if state is None:
                 return merged(ends)
             if turn == self.turns:
+                if self.unwound:
+                    self.unwound(self, state)
                 self.note("trap", one.at, state, claim=z3.BoolVal(False), kind_of="unwound")
                 return merged(ends)
             again = (0, [])
@@ -276,10 +319,10 @@ class Run:
         self.note(kind, place, state, address=address, width=width, memory=state.memory)
 
     def load(self, memory, address, width):
-        """What lies there, little endian. Of a memory with one byte: anything, but the same each time while nothing is written. As that byte
-        may be any, two memories with the same term for it are the same."""
+        """What lies there, little endian. Of a memory with one byte: what was stored last, if it was there; else anything, but the same each
+        time while nothing is written. As that byte may be any, two memories with the same term for it are the same."""
         if self.watched is not None:
-            return self.anything(memory, z3.simplify(address), width)
+            return self.anything(memory, address, width)
         parts = [z3.Select(memory, low(folded(address + i))) for i in reversed(range(width))]
         value = parts[0] if width == 1 else z3.Concat(parts)
         return z3.simplify(value) if self.simplifying else value
@@ -289,14 +332,25 @@ class Run:
         return memory
 
     def anything(self, memory, address, width):
-        key = memory.get_id(), address.get_id(), width
+        simple = z3.simplify(address)
+        key = memory.get_id(), simple.get_id(), width
         if key not in self.loaded:
-            if z3.is_app_of(memory, z3.Z3_OP_ITE) and memory.get_id() not in self.written:
-                condition, yes, no = memory.children()  # where ways have met
-                value = z3.If(condition, self.anything(yes, address, width), self.anything(no, address, width))
-            else:
+            # Where ways have met, what was loaded on each of them is loaded again.
+            joined = z3.is_app_of(memory, z3.Z3_OP_ITE) and memory.get_id() not in self.written
+            condition = memory.arg(0) if joined else first_condition(address)
+            store = self.stored.get(memory.get_id())
+            if store and store.address.eq(simple) and store.value.size() >= 8 * width:
+                value = z3.Extract(8 * width - 1, 0, store.value)
+            elif condition is None:
                 value = self.fresh("loaded", 8 * width)
-            self.loaded[key] = value, memory, address  # these two are kept, or their ids might be given to others
+            else:
+                yes, no = memory.children()[1:] if joined else (memory, memory)
+                value = z3.If(
+                    condition,
+                    self.anything(yes, on_way(address, condition, True), width),
+                    self.anything(no, on_way(address, condition, False), width),
+                )
+            self.loaded[key] = value, memory, simple  # these two are kept, or their ids might be given to others
         return self.loaded[key][0]
 
     def store(self, memory, address, width, value):
@@ -306,6 +360,8 @@ class Run:
                 memory = self.wrote(z3.If(self.watched == address + i, byte, memory))
             else:
                 memory = z3.Store(memory, low(folded(address + i)), byte)
+        if self.watched is not None:
+            self.stored[memory.get_id()] = Store(memory, z3.simplify(address), z3.Extract(8 * width - 1, 0, value))
         return memory
 
     def filled(self, memory, address, count, value):
