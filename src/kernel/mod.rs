@@ -18,8 +18,8 @@
 //! * **The frontier only rises** until `reset` (module `heap`): fresh space is used first, then what is free, then growth.
 //! * **Input, output and error** are ranges of the heap, named by registers (module `io`).
 //!
-//! What holds of the registers between calls is written once, in `tests/proofs/invariant.py`, and this code keeps it. For calls that lead
-//! around all loops that is proved on the bytes that ship.
+//! What holds of the registers between calls is written once, in `tests/proofs/invariant.py`, and this code keeps it. Of all but growth
+//! that is proved on the bytes that ship.
 //!
 //! Registers are globals of the module, so neither a plugin's stores nor a host's stray writes reach them.
 //!
