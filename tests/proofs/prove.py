@@ -176,13 +176,15 @@ class Proof:
         before, state, assumed = self.any_state(run)
         arguments, memory = self.arguments(function), state.memory
         assumed.append(condition(before, *arguments))
-        reached = lambda run, state: self.answers.ask(assumed + self.facts(run, None) + [state.reached], "a branch")[0]
-        run.feasible = lambda run, state: reached(run, state) != UNSAT
+
+        def reached(run, state):
+            return self.answers.ask(assumed + self.facts(run, None) + [state.reached], "a branch")[0]
 
         def unwound(run, state):
             if self.first_only and reached(run, state) == SAT:
                 raise Refuted(f"{name}: leads to a loop")  # what comes after it would take long
 
+        run.feasible = lambda run, state: reached(run, state) != UNSAT
         run.unwound = unwound
         end = run.inline(function, arguments, state)
         self.places |= run.places
