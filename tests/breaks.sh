@@ -78,6 +78,7 @@ try cut-without-room-for-the-record heap.rs 's/\&\& !self\.has_room_for_record\(
 try cut-after-unfiling heap.rs 's/(let mut record = region;)(\s*)(if is_cut \{.*?\n        \})\s*self\.unfile\(region\);/$1$2self.unfile(region);$2$3/s' adversary no_record_lies_over_data_whatever_a_link_leads_to
 try fresh-beside-records heap.rs 's/self\.machine\.set_reserve\(self\.machine\.reserve\(\) \+ floor\);/let _ = floor;/' contract bounded_live_data_takes_bounded_memory
 try region-that-moved heap.rs 's/(may have moved\.\s*)region = self\.best_fit\(need\);/$1/' contract bounded_live_data_takes_bounded_memory
+try waiting-that-moved growth.rs 's/self\.link_back\(\);//' contract blocks_that_wait_come_back_in_order_after_a_page_for_records
 try reserve-for-ever growth.rs 's/self\.machine\.set_reserve\(RESERVE \+ beyond\);/let _ = beyond;/' contract after_a_page_for_records_growth_brings_fresh_space_again
 try lose-the-rest heap.rs 's/self\.file\(region\);//' contract of_filed_regions_the_smallest_that_fits_is_taken
 try larger-records records.rs 's/(add_last_record.*?floor\(\) - )RECORD/$1 2 * RECORD/s' contract a_block_costs_32_bytes

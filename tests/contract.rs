@@ -572,6 +572,39 @@ fn where_fresh_space_is_used_up_23_regions_can_be_cut_without_a_page() {
     }
 }
 
+/// Growth for a page of records is the one that finds blocks waiting: their records move, and with them what leads from one to the next. Kernels
+/// that left that out passed all tests.
+#[test]
+fn blocks_that_wait_come_back_in_order_after_a_page_for_records() {
+    let mut kernel = native();
+    let region = kernel.alloc(2000);
+    kernel.alloc(8);
+    let mut apart = || {
+        let handle = kernel.alloc(3000);
+        kernel.alloc(8);
+        handle
+    };
+    let waiting: Vec<u64> = (0..64).map(|_| apart()).collect();
+    kernel.set_limit(kernel.pages());
+    let mut rest = PAGE;
+    while kernel.alloc(rest) == 0 {
+        rest -= 8;
+    }
+    kernel.set_limit(kernel.pages() + 1);
+    // It is the first freed of more than may wait, so it is filed.
+    kernel.free(region);
+    for &handle in &waiting {
+        kernel.free(handle);
+    }
+    let pages = kernel.pages();
+    while kernel.pages() == pages {
+        let cut = kernel.alloc(8);
+        assert!((region..region + 2000).contains(&cut), "{cut}");
+    }
+    let back: Vec<u64> = waiting.iter().map(|_| kernel.alloc(3000)).collect();
+    assert_eq!(back, waiting);
+}
+
 /// In version 0.1.0 a region went out whole to the smallest block when there was no room for a record of the rest: memory grew
 /// without bound although live data did not, 15.2 times as much for the results of 100 files, and for an adversary 90 times.
 #[test]
