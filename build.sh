@@ -56,7 +56,7 @@ if ! has_binaryen ''; then
   if ! has_binaryen "$binaryen"; then
     command -v npm >/dev/null ||
       fail "wasm-opt and wasm-merge of Binaryen $binaryen_version are missing: put them in PATH, or install npm (Node.js), from which build.sh gets them"
-    npm install --loglevel=error --fetch-retries=5 --no-save --no-audit --no-fund --prefix target/binaryen "binaryen@$binaryen_version.0.0" >"$work/npm.log" 2>&1 &&
+    npm install --no-save --prefix target/binaryen "binaryen@$binaryen_version.0.0" >"$work/npm.log" 2>&1 &&
       has_binaryen "$binaryen" ||
       fail "Binaryen $binaryen_version can't be had from npm ($(tail -n 5 "$work/npm.log")): put its wasm-opt and wasm-merge in PATH"
   fi

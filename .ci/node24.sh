@@ -23,7 +23,7 @@ elif serves node; then
 else
   if ! serves "$own"; then
     [ -n "$package" ] || { echo "node24: npm has no Node.js for $(uname -m): name one by NODE" >&2; exit 1; }
-    npm install --no-save --no-audit --no-fund --loglevel=error --fetch-retries=5 --prefix target/node "$package@24" >&2
+    npm install --no-save --prefix target/node "$package@24" >&2
   fi
   serves "$own" || { echo "node24: $own does not run" >&2; exit 1; }
   echo "$own"

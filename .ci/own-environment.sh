@@ -3,6 +3,8 @@
 # What configuration files say, .cargo/config.toml answers. CARGO_TARGET_DIR stays: where things are put is the caller's to say.
 set -E
 trap 'echo "${BASH_SOURCE[0]}: line $LINENO failed ($?): $BASH_COMMAND" >&2' ERR
+# So npm says why it fails, and nothing else, and tries a few times.
+export npm_config_loglevel=error npm_config_fetch_retries=5 npm_config_audit=false npm_config_fund=false
 unset CDPATH
 for name in $(compgen -e); do
   case $name in
