@@ -19,7 +19,7 @@
 //! * **Input, output and error** are ranges of the heap, named by registers (module `io`).
 //!
 //! What holds of the registers between calls is written once, in `tests/proofs/invariant.py`, and this code keeps it. Of all but growth
-//! that is proved on the bytes that ship.
+//! that is proved on the bytes of `extism-runtime.wasm`.
 //!
 //! Registers are globals of the module, so neither a plugin's stores nor a host's stray writes reach them.
 //!
