@@ -23,9 +23,10 @@ unsafe extern "C" {
 macro_rules! load {
     ($type:ty, $address:expr, $field:expr) => {
         // SAFETY: the kernel checks every address against the size of the memory before it comes here, and keeps no Rust
-        // object in the memory, so no reference is invalidated. The sum with the field doesn't wrap. Address 0 is
-        // memory like any other; it is only read, and never a constant, so the compiler can conclude nothing from
-        // it. Were an address outside, the engine would trap: linear memory has no other failure.
+        // object in the memory, so no reference is invalidated. The sum with the field doesn't wrap. Were an address
+        // outside, the engine would trap: linear memory has no other failure. One thing is not Rust's to the letter: the record
+        // of none is at address 0, and `add` to a pointer that is null is undefined. At opt-level 3 the compiler did make use of that, at "z" it
+        // does not: what ships is compared with the native core, call by call and byte by byte, whatever a host has scribbled.
         unsafe {
             (base().wrapping_add($address) as usize as *const u8)
                 .add($field as usize)

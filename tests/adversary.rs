@@ -791,6 +791,34 @@ fn no_record_lies_over_data_whatever_a_link_leads_to() {
     }
 }
 
+/// A region's record says how long it is, and a host may have written there.
+#[test]
+fn no_block_reaches_above_the_frontier_whatever_a_record_says() {
+    fn check(kernel: &mut dyn Subject) {
+        let first = kernel.alloc(33_000);
+        kernel.use_up(4096);
+        let pages = kernel.pages();
+        kernel.set_limit(pages);
+        kernel.free(first);
+        assert_eq!(kernel.alloc(60_000), 0, "more than was freed");
+        let region = (kernel.floor()..=u64::from(kernel.registers().peak))
+            .step_by(24)
+            .find(|&record| kernel.memory()[record as usize..][..4] == [2, 1, 0, 0])
+            .expect("the region at 256 is filed");
+        let length = region as usize + 4;
+        kernel.memory_mut()[length..][..4].copy_from_slice(&65_528_u32.to_le_bytes());
+        let frontier = kernel.base() + kernel.registers().common;
+        // Below the records, but above what was handed out.
+        assert!(frontier + 100 < kernel.floor());
+        assert_eq!(kernel.alloc(frontier + 100 - first), 0);
+    }
+    check(&mut native());
+    #[cfg(not(native_only))]
+    for module in shipped() {
+        check(&mut Lockstep::new(module));
+    }
+}
+
 #[test]
 fn every_word_of_bookkeeping_may_be_any_plausible_lie() {
     let settled = &mut native();

@@ -68,6 +68,8 @@ try forget-the-next-bin bins.rs 's/u64::MAX << 1 << bin/0/' contract of_filed_re
 try key-of-the-size-alone bins.rs 's/ \| address << \(size\.leading_zeros\(\) \+ 4\)/ | address >> 63/' contract of_filed_regions_the_smallest_that_fits_is_taken
 try lose-children bins.rs 's/self\.machine\.store64\(leaf, AFTER, children\);/let _ = children;/' contract of_filed_regions_the_smallest_that_fits_is_taken
 try bins-never-empty bins.rs 's/self\.machine\.set_bins\(bins \& !\(1 << bin\)\);/let _ = bins;/' contract filed_regions_come_before_blocks_that_wait
+try never-exact heap.rs 's/self\.machine\.patience\(\) == 0/false/' contract the_block_that_waited_longest_of_64_counts_as_merged
+try list-of-256 bins.rs 's/if self\.get\(to, LENGTH\) < TREES/if self.get(to, LENGTH) <= TREES/' contract a_region_of_256_bytes_is_found_in_its_tree_before_and_after_growth
 try last-freed-first waiting.rs 's/self\.machine\.store32\(self\.machine\.tail\(\), AFTER, record\);\s*self\.machine\.set_tail\(record\);/let first = self.link(0, AFTER); self.set(record, AFTER, first); self.set(0, AFTER, record); if self.machine.tail() == 0 { self.machine.set_tail(record); }/' contract blocks_that_wait_come_back_in_the_order_of_their_frees
 try wait-before-filed heap.rs 's/let mut region = self\.best_fit\(need\);/let mut region = 0;/' contract filed_regions_come_before_blocks_that_wait
 try take-any-that-waits heap.rs 's/self\.machine\.patience\(\) == 0 \&\& //' contract filed_regions_come_before_blocks_that_wait
@@ -155,6 +157,7 @@ try trust-cells bins.rs 's/if cell < BASE as u32 \|\| self\.is_record\(\(cell \&
 try read-anywhere bins.rs 's/\|\| here > self\.machine\.peak\(\) \|\| steps == 0/|| steps == 0/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try walk-anywhere bins.rs 's/ \&\& here <= self\.machine\.peak\(\)//' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try trust-regions heap.rs 's/self\.range_in_heap\(start, length\) \&\& //' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
+try trust-sizes-of-regions heap.rs 's/ \&\& start \+ length <= self\.frontier\(\)//' adversary no_block_reaches_above_the_frontier_whatever_a_record_says
 try hints-anywhere growth.rs 's/if self\.range_in_heap\(hint, HINT\) \&\& hint < self\.frontier\(\)/if hint != 1/' adversary scribbling_hosts_get_no_trap_no_hang_and_no_range_that_is_not_there
 try endless-search bins.rs 's/steps -= 1;/steps -= 0;/' adversary links_in_circles_end
 try endless-walk bins.rs 's/ \&\& key != 0//' adversary links_in_circles_end

@@ -292,7 +292,11 @@ fn filed_regions_come_before_blocks_that_wait() {
 #[test]
 fn of_filed_regions_the_smallest_that_fits_is_taken() {
     on_all!(|kernel: &mut dyn Subject| {
-        for (round, unit) in (0u64..12).zip([8, 8, 24, 40, 104, 8, 8, 24, 40, 104, 200, 72]) {
+        for (round, unit) in (0u64..48).zip(
+            [8, 8, 24, 40, 104, 8, 8, 24, 40, 104, 200, 72]
+                .into_iter()
+                .cycle(),
+        ) {
             kernel.reset();
             kernel.set_limit(65536);
             let size = |i: u64| unit * (1 + (i * 37 + round * 13) % 101);
@@ -324,6 +328,116 @@ fn of_filed_regions_the_smallest_that_fits_is_taken() {
             }
         }
     });
+}
+
+/// Regions of 256 bytes are the smallest of a tree, in whose root another size of that bin may lie. Mutants that took the root, or treated such a
+/// region as one of a list when its record moved, had survived.
+#[test]
+fn a_region_of_256_bytes_is_found_in_its_tree_before_and_after_growth() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let blocks = separate_blocks(kernel, [504, 256, 264, 256].into_iter());
+        for &handle in &blocks {
+            kernel.free(handle);
+        }
+        assert_eq!(kernel.alloc(600), 0, "more than any of them");
+        let two = [kernel.alloc(256), kernel.alloc(249)];
+        assert!(two.contains(&blocks[1]) && two.contains(&blocks[3]));
+        kernel.free(two[0]);
+        assert_eq!(kernel.alloc(600), 0, "it is filed again");
+        kernel.set_limit(65536);
+        assert_ne!(kernel.alloc(200_000), 0);
+        // All of what is fresh now, less what is kept for records.
+        let frontier = kernel.base() + kernel.registers().common;
+        assert_ne!(kernel.alloc((kernel.floor() - frontier - 592) & !7), 0);
+        for (n, handle) in [(256, two[0]), (264, blocks[2]), (504, blocks[0])] {
+            assert_eq!(kernel.alloc(n), handle);
+        }
+    });
+}
+
+/// A mutant that never took it unmerged had survived.
+#[test]
+fn the_block_that_waited_longest_of_64_counts_as_merged() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let sizes = [1000].into_iter().chain((0..64).map(|i| 57 + i % 8));
+        let blocks = separate_blocks(kernel, sizes);
+        kernel.free(blocks[0]);
+        assert_eq!(kernel.alloc(2000), 0, "more than was freed");
+        for &handle in &blocks[1..] {
+            kernel.free(handle);
+        }
+        assert_eq!(kernel.alloc(58), blocks[1]);
+        // Now 63 wait, and the region comes first.
+        assert_eq!(kernel.alloc(58), blocks[0]);
+    });
+}
+
+/// Mutants that asked whether two registers differ, instead of whether one of them isn't 0, had survived.
+#[test]
+fn a_reset_is_whole_where_two_registers_are_equal() {
+    on_all!(|kernel: &mut dyn Subject| {
+        // What was handed out, and how far a host may have written.
+        kernel.set_limit(1);
+        let handle = kernel.alloc(59_992);
+        kernel.memory_mut()[handle as usize..][..59_992].fill(7);
+        assert_eq!(kernel.alloc(60_000), 0);
+        assert_eq!(kernel.registers().common, kernel.registers().dirty);
+        kernel.reset();
+        kernel.check_as_new(&[]);
+        // The bins, and the same: a region of 128 bytes alone, and a host that may have written over all of a page.
+        let region = separate_blocks(kernel, [128].into_iter())[0];
+        kernel.free(region);
+        assert_eq!(kernel.alloc(1 << 31), 0);
+        assert_eq!(kernel.registers().bins, kernel.registers().dirty);
+        kernel.reset();
+        kernel.check_as_new(&[]);
+    });
+}
+
+/// Their paths differ in the bits of their addresses alone. A mutant that lost most of these had survived.
+#[test]
+fn all_of_many_regions_of_one_size_come_back() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let mut blocks = separate_blocks(kernel, [256; 200].into_iter());
+        assert!(blocks.iter().all(|&handle| handle != 0));
+        for &handle in &blocks {
+            kernel.free(handle);
+        }
+        assert_eq!(kernel.alloc(1 << 30), 0);
+        let mut again: Vec<_> = blocks.iter().map(|_| kernel.alloc(256)).collect();
+        blocks.sort();
+        again.sort();
+        assert_eq!(again, blocks);
+    });
+}
+
+/// Where the records begin decides how much fits.
+#[test]
+fn records_begin_where_they_did_after_a_reset_in_front_of_a_gap() {
+    on_all!(|kernel: &mut dyn Subject| {
+        let floor = kernel.floor();
+        let foreign = kernel.grow_by_somebody_else(3);
+        assert!(kernel.alloc(100_000) > foreign.end as u64);
+        let behind = kernel.floor();
+        assert_eq!(
+            (kernel.memory().len() as u64 - behind) / 24,
+            2,
+            "the block's, at the end"
+        );
+        kernel.reset();
+        assert_eq!(kernel.floor(), floor);
+        kernel.check_as_new(&[foreign]);
+    });
+}
+
+/// README ("Limits"): a block takes 32 bytes, the kernel what lies below the heap, and room for 23 records more is kept.
+#[test]
+fn the_largest_block_of_a_page_leaves_room_for_24_records() {
+    let floor = native().floor();
+    assert_eq!(floor, PAGE - 40);
+    assert_eq!(native().base(), 248);
+    // Hint and guard are 8 bytes each.
+    assert_eq!(largest(), floor - 248 - 8 - 8 - 24 * 24);
 }
 
 /// Version 0.1.0 counted what was fresh in front of a gap as freed last, so the block that really was came back while never-used
