@@ -722,11 +722,7 @@ fn a_block_that_waits_where_no_memory_is_is_not_handed_out() {
     }
     for address in [0, 8, 248, 256, 65_528, 65_536, 0x8000_0000, 0xFFFF_FFF8] {
         for (state, frees) in [(1, 1), (1, 64), (1, 90), (2, 90)] {
-            check(&mut native(), address, state, frees);
-            #[cfg(not(native_only))]
-            for module in shipped() {
-                check(&mut Lockstep::new(module), address, state, frees);
-            }
+            on_all!(|kernel: &mut dyn Subject| check(kernel, address, state, frees));
         }
     }
 }
@@ -748,11 +744,7 @@ fn no_record_lies_over_data_whatever_a_link_leads_to() {
             kernel.free(first);
             kernel.free(second);
         }
-        let room = |kernel: &dyn Subject| {
-            let registers = kernel.registers();
-            let frontier = kernel.base() + registers.common + registers.far;
-            kernel.floor().checked_sub(frontier)
-        };
+        let room = |kernel: &dyn Subject| kernel.floor().checked_sub(kernel.frontier());
         let word = |kernel: &dyn Subject, at: u64| {
             let bytes = &kernel.memory()[at as usize..][..4];
             u32::from_le_bytes(bytes.try_into().unwrap())
@@ -784,11 +776,7 @@ fn no_record_lies_over_data_whatever_a_link_leads_to() {
             assert!(room(kernel) >= Some(8), "{:?}", room(kernel));
         }
     }
-    check(&mut native());
-    #[cfg(not(native_only))]
-    for module in shipped() {
-        check(&mut Lockstep::new(module));
-    }
+    on_all!(check);
 }
 
 /// A region's record says how long it is, and a host may have written there.
@@ -807,16 +795,12 @@ fn no_block_reaches_above_the_frontier_whatever_a_record_says() {
             .expect("the region at 256 is filed");
         let length = region as usize + 4;
         kernel.memory_mut()[length..][..4].copy_from_slice(&65_528_u32.to_le_bytes());
-        let frontier = kernel.base() + kernel.registers().common;
         // Below the records, but above what was handed out.
-        assert!(frontier + 100 < kernel.floor());
-        assert_eq!(kernel.alloc(frontier + 100 - first), 0);
+        let end = kernel.frontier() + 100;
+        assert!(end < kernel.floor());
+        assert_eq!(kernel.alloc(end - first), 0);
     }
-    check(&mut native());
-    #[cfg(not(native_only))]
-    for module in shipped() {
-        check(&mut Lockstep::new(module));
-    }
+    on_all!(check);
 }
 
 #[test]
